@@ -1,0 +1,69 @@
+PYTHON ?= python3
+VENV ?= .venv
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+
+# Stamps inside the venv: they go when it goes, and an edit of pyproject.toml outdates them.
+PLAIN := $(VENV)/.installed-plain
+DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Under -j two pips would write into one venv.
+.NOTPARALLEL:
+.PHONY: help demo test check bench docs clean
+
+help:
+	@echo 'make demo    send a message through an embedded server and compare what arrived'
+	@echo 'make test    the whole test suite'
+	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O'
+	@echo 'make bench   the core beside smtplib and aiosmtpd'
+	@echo 'make docs    run the examples in docs/'
+	@echo 'make clean   remove the venvs, build leftovers and caches'
+	@echo
+	@echo 'PYTHON=$(PYTHON) makes the venv, VENV=$(VENV) is its folder; either can be set.'
+
+demo: $(PLAIN)
+	$(PY) -m smtp_transports demo
+
+test: $(DEV)
+	$(PY) -bb -m pytest
+
+# pytest is no use under -O, which strips the tests' own asserts: the demo stands in.
+check: $(DEV)
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(PY) -bb -m coverage run -m pytest -m core
+	$(PY) -m coverage report
+	$(PY) -O -bb -m smtp_transports demo
+
+bench: $(BENCH)
+	$(PY) bench/core.py
+
+docs: $(DEV)
+	@echo 'The documentation is the Markdown in docs/. Running its examples.'
+	$(PY) -bb -m pytest tests/test_docs.py
+
+clean:
+	rm -rf '$(VENV)' .venv .venv-* build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -m venv '$(VENV)'
+
+$(PLAIN): pyproject.toml | $(VENV)/pyvenv.cfg
+	$(PIP) -e .
+	@touch $@
+
+# The extras include the plain install, so a demo after a test has nothing to install.
+$(DEV): pyproject.toml | $(VENV)/pyvenv.cfg
+	$(PIP) -e '.[dev]'
+	@touch $(PLAIN) $@
+
+$(BENCH): pyproject.toml | $(VENV)/pyvenv.cfg
+	$(PIP) -e '.[bench]'
+	@touch $(PLAIN) $@

@@ -1,0 +1,94 @@
+"""SMTP and LMTP as a state machine: octets in, messages out, both roles, no I/O."""
+
+from ._addresses import Path
+from ._body import LineEnds
+from ._client_connection import ClientConnection
+from ._commands import (
+    Auth,
+    AuthResponse,
+    Bdat,
+    Command,
+    Data,
+    Ehlo,
+    EndOfMessage,
+    Expn,
+    Helo,
+    Help,
+    Lhlo,
+    Mail,
+    MalformedCommand,
+    MessageData,
+    Noop,
+    Quit,
+    Rcpt,
+    Rset,
+    StartTLS,
+    UnknownCommand,
+    Vrfy,
+)
+from ._connection import CLOSED, NEED_DATA, PAUSED, Signal
+from ._errors import (
+    ConnectionLost,
+    LocalProtocolError,
+    NotOffered,
+    ProtocolError,
+    Refused,
+    RemoteProtocolError,
+    SMTPError,
+    TimedOut,
+)
+from ._features import Features, OriginalRecipient, Parameters
+from ._limits import Limits, Timer
+from ._replies import AuthChallenge, Greeting, Hello, Reply
+from ._server_connection import ServerConnection
+from ._state import State
+
+__all__ = [
+    "CLOSED",
+    "NEED_DATA",
+    "PAUSED",
+    "Auth",
+    "AuthChallenge",
+    "AuthResponse",
+    "Bdat",
+    "ClientConnection",
+    "Command",
+    "ConnectionLost",
+    "Data",
+    "Ehlo",
+    "EndOfMessage",
+    "Expn",
+    "Features",
+    "Greeting",
+    "Hello",
+    "Helo",
+    "Help",
+    "Lhlo",
+    "Limits",
+    "LineEnds",
+    "LocalProtocolError",
+    "Mail",
+    "MalformedCommand",
+    "MessageData",
+    "Noop",
+    "NotOffered",
+    "OriginalRecipient",
+    "Parameters",
+    "Path",
+    "ProtocolError",
+    "Quit",
+    "Rcpt",
+    "Refused",
+    "RemoteProtocolError",
+    "Reply",
+    "Rset",
+    "SMTPError",
+    "ServerConnection",
+    "Signal",
+    "StartTLS",
+    "State",
+    "TimedOut",
+    "Timer",
+    "UnknownCommand",
+    "Vrfy",
+]

@@ -1,0 +1,139 @@
+"""Addresses as the envelope knows them: RFC 5321's Mailbox and Path, never RFC 5322's header syntax.
+
+A `Path` is parsed by one regular expression, quotes included, and keeps its spelling. What it is built
+from is an addr-spec and nothing else: no display name, no comment, no list. Two readers that see
+different domains in one address are how mail is stolen, so there is only this one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Self, TypeVar
+
+from . import _grammar
+from ._errors import LocalProtocolError
+
+# RFC 5321 4.5.3.1.2: the longest domain, in octets.
+_MAX_DOMAIN = 255
+
+_P = TypeVar("_P", bound="Path")
+
+_QUOTED_PAIR = re.compile(r"\\(.)")
+
+
+class Path(str):
+    """A reverse-path or forward-path without its angle brackets (RFC 5321 4.1.2).
+
+    It is a `str` of the mailbox as it was spelled: `alice@example.com`, `"a b"@example.com`,
+    `postmaster`, or empty for the null reverse-path; a source route is not part of the text. Two
+    paths are equal if their texts are.
+
+    Built from an addr-spec, optionally with a source route in front. Raises `LocalProtocolError` for
+    anything else: a name, a comment, a blank or `>` outside quotes, a control character, a domain of
+    more than 255 octets, an address literal whose numbers are wrong.
+    """
+
+    __slots__ = ("_spelled_local", "domain", "route")
+
+    _spelled_local: str
+    domain: str | None
+    """The domain, or address literal with its brackets; None for `postmaster` and the null path."""
+    route: tuple[str, ...]
+    """The hosts of a source route (obsolete, RFC 5321 appendix C); receivers ignore them."""
+
+    def __new__(cls, address: str) -> Self:
+        if isinstance(address, cls):
+            return address
+        octets = _grammar.encode(address, "the address")
+        match = _grammar.REVERSE_PATH.fullmatch(octets) or _grammar.FORWARD_PATH.fullmatch(octets)
+        if match is None:
+            raise LocalProtocolError(f"not an address (RFC 5321 4.1.2): {address!r}", code=501)
+        return path_from_match(match, cls)
+
+    def __getnewargs__(self) -> tuple[str]:
+        return (self.with_route,)
+
+    @property
+    def local_part(self) -> str:
+        """The local part with its quotes and backslashes taken off; empty for the null path."""
+        local = self._spelled_local
+        return _QUOTED_PAIR.sub(r"\1", local[1:-1]) if local.startswith('"') else local
+
+    @property
+    def with_route(self) -> str:
+        """The text with the source route, as it goes on the wire."""
+        route = ",".join(f"@{host}" for host in self.route)
+        return f"{route}:{self}" if route else str(self)
+
+    @property
+    def is_null(self) -> bool:
+        """Whether this is the null reverse-path `<>`, that of bounces (RFC 5321 4.5.5)."""
+        return not self
+
+
+def path_from_match(match: re.Match[bytes], cls: type[_P]) -> _P:
+    """A `Path` from a match of one of the grammar's path rules."""
+    groups = match.groupdict()
+    domain = groups["domain"]
+    if domain is None:
+        local_text = (groups.get("postmaster") or b"").decode("ascii")
+        return _new(cls, local_text, local_text, None, ())
+    if domain[:1] == b"[":
+        if not _grammar.is_address_literal(domain):
+            raise LocalProtocolError(f"not an address literal (RFC 5321 4.1.3): {domain!r}")
+    elif len(domain) > _MAX_DOMAIN:
+        raise LocalProtocolError(f"domain of {len(domain)} octets; RFC 5321 allows {_MAX_DOMAIN}")
+    local_text = _grammar.decode(groups["local"], "the address")
+    domain_text = _grammar.decode(domain, "the address")
+    route = groups["route"]
+    hosts = tuple(_grammar.decode(route[1:], "the route").split(",@")) if route else ()
+    return _new(cls, f"{local_text}@{domain_text}", local_text, domain_text, hosts)
+
+
+def _new(cls: type[_P], text: str, local: str, domain: str | None, route: tuple[str, ...]) -> _P:
+    path = str.__new__(cls, text)
+    path._spelled_local = local
+    path.domain = domain
+    path.route = route
+    return path
+
+
+def xtext_encode(text: str) -> str:
+    """`text`, printable ASCII, as xtext (RFC 3461 4)."""
+    if not text.isascii() or not text.isprintable():
+        raise LocalProtocolError(f"only printable ASCII can be written as xtext: {text!r}")
+    return "".join(c if c not in "+= " else f"+{ord(c):02X}" for c in text)
+
+
+def xtext_decode(octets: bytes) -> str:
+    """The text of an xtext. A value that hides a control character is refused."""
+    if not _grammar.XTEXT.fullmatch(octets):
+        raise LocalProtocolError(f"not xtext (RFC 3461 4): {octets!r}")
+    first, *rest = octets.split(b"+")
+    decoded = first + b"".join(bytes.fromhex(part[:2].decode()) + part[2:] for part in rest)
+    if not decoded.isascii() or not decoded.decode("ascii").isprintable():
+        raise LocalProtocolError(f"xtext that is not printable ASCII: {octets!r}")
+    return decoded.decode("ascii")
+
+
+_EMBEDDED = re.compile(rb"\\x\{([0-9A-Fa-f]{1,6})\}")
+
+
+def utf8_xtext_encode(text: str) -> str:
+    """`text` as utf-8-addr-xtext, which is ASCII and fits any server with DSN (RFC 6533 3)."""
+    _grammar.encode(text, "the original recipient")
+    return "".join(c if "!" <= c <= "~" and c not in "+=\\" else f"\\x{{{ord(c):X}}}" for c in text)
+
+
+def utf8_xtext_decode(octets: bytes) -> str:
+    """The text of an utf-8-addr-xtext or utf-8-addr-unitext (RFC 6533 3)."""
+    if not _grammar.UTF8_XTEXT.fullmatch(octets):
+        raise LocalProtocolError(f"not utf-8-addr-xtext (RFC 6533 3): {octets!r}")
+
+    def embedded(match: re.Match[bytes]) -> bytes:
+        point = int(match[1], 16)  # one to six hexadecimal digits, by the pattern
+        if point > 0x10FFFF or 0xD800 <= point <= 0xDFFF:
+            raise LocalProtocolError(f"no character: {match[0]!r}")
+        return chr(point).encode("utf-8")
+
+    return _grammar.decode(_EMBEDDED.sub(embedded, octets), "the original recipient")

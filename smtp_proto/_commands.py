@@ -1,0 +1,348 @@
+"""What a client says. The object that a client sends is the event that the server receives.
+
+Each constructor accepts only what can be written as exactly one command, and raises
+`LocalProtocolError` for the rest: an object that exists cannot inject anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from . import _grammar
+from ._addresses import Path
+from ._errors import LocalProtocolError
+from ._features import NO_PARAMETERS, Parameters, ParameterValue, canonical_parameters
+from ._message import Message, assign
+
+if TYPE_CHECKING:
+    from ._replies import Reply
+
+
+class Command(Message):
+    """Base of everything that a client says, the pieces of a message's body included."""
+
+    __slots__ = ()
+
+    verb: ClassVar[str] = ""
+    """The command's name on the wire."""
+
+
+class _Hello(Command):
+    __slots__ = _fields = ("domain",)
+
+    domain: str
+    """The client's name: a domain, or an address literal in brackets."""
+
+    def __init__(self, *, domain: str) -> None:
+        octets = _grammar.encode(domain, "the domain")
+        literal = octets[:1] == b"["
+        if not _grammar.EHLO_NAME.fullmatch(octets) or (literal and not _grammar.is_address_literal(octets)):
+            raise LocalProtocolError(f"neither a domain nor an address literal: {domain!r}")
+        assign(self, "domain", domain)
+
+
+class Ehlo(_Hello):
+    """EHLO: opens an ESMTP session, or starts it afresh (RFC 5321 4.1.1.1)."""
+
+    __slots__ = ()
+    verb = "EHLO"
+
+
+class Helo(_Hello):
+    """HELO: opens a session without extensions (RFC 5321 4.1.1.1)."""
+
+    __slots__ = ()
+    verb = "HELO"
+
+
+class Lhlo(_Hello):
+    """LHLO: what EHLO is to SMTP, for LMTP (RFC 2033 4.1)."""
+
+    __slots__ = ()
+    verb = "LHLO"
+
+
+class StartTLS(Command):
+    """STARTTLS: asks to go on under TLS (RFC 3207)."""
+
+    __slots__ = ()
+    verb = "STARTTLS"
+
+
+class Auth(Command):
+    """AUTH: opens a SASL exchange (RFC 4954 4).
+
+    `mechanism` in upper case; `initial_response`: the octets before base64, `b""` for an empty
+    response, None for none.
+    """
+
+    __slots__ = _fields = ("mechanism", "initial_response")
+    _secret = True
+    verb = "AUTH"
+
+    mechanism: str
+    initial_response: bytes | None
+
+    def __init__(self, *, mechanism: str, initial_response: bytes | None = None) -> None:
+        octets = _grammar.encode(mechanism, "the mechanism")
+        if not _grammar.MECHANISM.fullmatch(octets):
+            raise LocalProtocolError(f"not a SASL mechanism name (RFC 4422 3.1): {mechanism!r}")
+        assign(self, "mechanism", mechanism.upper())
+        assign(self, "initial_response", initial_response)
+
+
+class AuthResponse(Command):
+    """The client's answer to an `AuthChallenge`, or `data=None` to cancel the exchange."""
+
+    __slots__ = _fields = ("data",)
+    _secret = True
+    verb = "AUTH"
+
+    data: bytes | None
+    """The octets before base64; None cancels (`*`)."""
+
+    def __init__(self, *, data: bytes | None) -> None:
+        assign(self, "data", data)
+
+
+class Mail(Command):
+    """MAIL FROM: opens a mail transaction (RFC 5321 4.1.1.2).
+
+    `reverse_path` is a `Path` or an addr-spec, `""` for the null path. `parameters` maps names to
+    values: `{"SIZE": 1000, "BODY": "8BITMIME", "SMTPUTF8": True}`; see `PARAMETERS` for their types.
+    """
+
+    __slots__ = _fields = ("reverse_path", "parameters")
+    verb = "MAIL"
+
+    reverse_path: Path
+    parameters: Parameters
+
+    def __init__(
+        self, *, reverse_path: str, parameters: Mapping[str, ParameterValue] = NO_PARAMETERS
+    ) -> None:
+        path = Path(reverse_path)
+        if path.domain is None and path:
+            raise LocalProtocolError(f"a reverse-path needs a domain: {reverse_path!r}")
+        assign(self, "reverse_path", path)
+        assign(self, "parameters", canonical_parameters("MAIL", parameters))
+
+
+class Rcpt(Command):
+    """RCPT TO: names one recipient (RFC 5321 4.1.1.3).
+
+    `forward_path` is a `Path` or an addr-spec, or `postmaster` alone; `parameters` as with `Mail`.
+    """
+
+    __slots__ = _fields = ("forward_path", "parameters")
+    verb = "RCPT"
+
+    forward_path: Path
+    parameters: Parameters
+
+    def __init__(
+        self, *, forward_path: str, parameters: Mapping[str, ParameterValue] = NO_PARAMETERS
+    ) -> None:
+        path = Path(forward_path)
+        if not path:
+            raise LocalProtocolError("a forward-path is never null (RFC 5321 4.1.1.3)")
+        assign(self, "forward_path", path)
+        assign(self, "parameters", canonical_parameters("RCPT", parameters))
+
+
+class Data(Command):
+    """DATA: asks to send the message (RFC 5321 4.1.1.4)."""
+
+    __slots__ = ()
+    verb = "DATA"
+
+
+class Bdat(Command):
+    """BDAT: a chunk of `size` octets follows at once; `last` says that it ends the message (RFC 3030).
+
+    Sent as `Bdat`, then `MessageData` of `size` octets in all, and `EndOfMessage` if `last`. At a
+    server, `refusal` is the reply that it must give when the octets are in, as with `EndOfMessage`.
+    """
+
+    __slots__ = ("last", "refusal", "size")
+    _fields = ("size", "last")
+    verb = "BDAT"
+
+    size: int
+    last: bool
+    refusal: Reply | None
+
+    def __init__(self, *, size: int, last: bool = False, refusal: Reply | None = None) -> None:
+        if not 0 <= size < 10**20:
+            raise LocalProtocolError(f"not a chunk size: {size}")
+        assign(self, "size", size)
+        assign(self, "last", last)
+        assign(self, "refusal", refusal)
+
+
+class MessageData(Command):
+    """A piece of the message's body: octets as they were written, before dots are stuffed.
+
+    How a body is cut into pieces means nothing.
+    """
+
+    __slots__ = _fields = ("data",)
+
+    data: bytes
+
+    def __init__(self, *, data: bytes) -> None:
+        assign(self, "data", data)
+
+    def __repr__(self) -> str:
+        return f"MessageData(data=<{len(self.data)} octets>)"
+
+
+class EndOfMessage(Command):
+    """The body is complete: the lone dot after DATA, or the end of the last chunk.
+
+    At a server, `refusal` is the reply that it must give (or another negative one), None if the
+    message may be accepted; `long_lines` and `nul` tell of content that RFC 5321 forbids and that is
+    accepted all the same. None of these takes part in equality.
+    """
+
+    __slots__ = ("long_lines", "nul", "refusal")
+
+    refusal: Reply | None
+    long_lines: bool
+    nul: bool
+
+    def __init__(self, *, refusal: Reply | None = None, long_lines: bool = False, nul: bool = False) -> None:
+        assign(self, "refusal", refusal)
+        assign(self, "long_lines", long_lines)
+        assign(self, "nul", nul)
+
+
+class Rset(Command):
+    """RSET: gives up the mail transaction (RFC 5321 4.1.1.5)."""
+
+    __slots__ = ()
+    verb = "RSET"
+
+
+class Quit(Command):
+    """QUIT: ends the session (RFC 5321 4.1.1.10)."""
+
+    __slots__ = ()
+    verb = "QUIT"
+
+
+class _Argument(Command):
+    __slots__ = _fields = ("argument",)
+
+    argument: str
+
+    def __init__(self, *, argument: str) -> None:
+        octets = _grammar.encode(argument, "the argument")
+        if not _grammar.ARGUMENT.fullmatch(octets):
+            raise LocalProtocolError(f"not an argument for {self.verb}: {argument!r}")
+        assign(self, "argument", argument)
+
+
+class Vrfy(_Argument):
+    """VRFY: asks whether a user or mailbox exists (RFC 5321 3.5, 4.1.1.6)."""
+
+    __slots__ = ()
+    verb = "VRFY"
+
+
+class Expn(_Argument):
+    """EXPN: asks for the members of a list (RFC 5321 3.5, 4.1.1.7)."""
+
+    __slots__ = ()
+    verb = "EXPN"
+
+
+class _OptionalArgument(Command):
+    __slots__ = _fields = ("argument",)
+
+    argument: str | None
+
+    def __init__(self, *, argument: str | None = None) -> None:
+        if argument is not None:
+            _Argument.__init__(self, argument=argument)  # type: ignore[arg-type]
+        else:
+            assign(self, "argument", None)
+
+
+class Help(_OptionalArgument):
+    """HELP, with or without a topic (RFC 5321 4.1.1.8)."""
+
+    __slots__ = ()
+    verb = "HELP"
+
+
+class Noop(_OptionalArgument):
+    """NOOP: asks for nothing but a reply (RFC 5321 4.1.1.9)."""
+
+    __slots__ = ()
+    verb = "NOOP"
+
+
+class UnknownCommand(Command):
+    """A command that this library does not know: a private extension, or a slip.
+
+    A client may send it too; it is then followed by a reply and changes no state. `name` is the verb
+    in upper case; a verb that this library knows is refused, for its effect would be overlooked.
+    """
+
+    __slots__ = _fields = ("name", "argument")
+
+    name: str
+    argument: str | None
+
+    def __init__(self, *, name: str, argument: str | None = None) -> None:
+        octets = _grammar.encode(name, "the verb")
+        if not _grammar.VERB.fullmatch(octets):
+            raise LocalProtocolError(f"not a verb: {name!r}")
+        if name.upper() in KNOWN_VERBS:
+            raise LocalProtocolError(f"{name.upper()} has a class of its own")
+        if argument is not None and not _grammar.ARGUMENT.fullmatch(
+            _grammar.encode(argument, "the argument")
+        ):
+            raise LocalProtocolError(f"not an argument for {name}: {argument!r}")
+        assign(self, "name", name.upper())
+        assign(self, "argument", argument)
+
+
+class MalformedCommand(Command):
+    """A command that a server cannot take: bad syntax, bad sequence, over a limit. Received only.
+
+    `line` is the line without its CRLF, cut at the limit, credentials left out; `reply` is the answer
+    to send, or send another negative one. The connection goes on.
+    """
+
+    __slots__ = _fields = ("line", "reply")
+
+    line: bytes
+    reply: Reply
+
+    def __init__(self, *, line: bytes, reply: Reply) -> None:
+        assign(self, "line", line)
+        assign(self, "reply", reply)
+
+
+KNOWN_VERBS = frozenset(
+    [
+        "EHLO",
+        "HELO",
+        "LHLO",
+        "STARTTLS",
+        "AUTH",
+        "MAIL",
+        "RCPT",
+        "DATA",
+        "BDAT",
+        "RSET",
+        "VRFY",
+        "EXPN",
+        "HELP",
+        "NOOP",
+        "QUIT",
+    ]
+)

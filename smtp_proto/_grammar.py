@@ -1,0 +1,193 @@
+"""The grammar: one regular expression for each rule of the RFCs, with the rule quoted above it.
+
+Everything here works on octets and is used with `fullmatch`, so that nothing before or behind a match
+is overlooked. Quantifiers are possessive wherever a rule allows it: no input makes them backtrack.
+Where RFC 6531 3.3 widens a rule by UTF8-non-ascii, the pattern takes any octet above 127, and
+`decode()` judges later whether they are UTF-8.
+
+`number()` is the only place that turns octets of a peer into an int: Python's own `int()` takes
+"+25", "1_0", " 7" and 4,300 digits.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ._errors import LocalProtocolError
+
+_UTF8 = rb"\x80-\xff"
+
+# Let-dig = ALPHA / DIGIT;  Ldh-str = *( ALPHA / DIGIT / "-" ) Let-dig
+# sub-domain = Let-dig [Ldh-str]                                   (RFC 5321 4.1.2, RFC 6531 3.3)
+_SUB_DOMAIN = rb"[A-Za-z0-9%b]++(?:-++[A-Za-z0-9%b]++)*+" % (_UTF8, _UTF8)
+
+# Domain = sub-domain *("." sub-domain)                                         (RFC 5321 4.1.2)
+_DOMAIN = rb"%b(?:\.%b)*+" % (_SUB_DOMAIN, _SUB_DOMAIN)
+DOMAIN = re.compile(_DOMAIN)
+
+# address-literal = "[" ( IPv4-address-literal / IPv6-address-literal / General-address-literal ) "]"
+# General-address-literal = Standardized-tag ":" 1*dcontent
+# dcontent = %d33-90 / %d94-126                                                 (RFC 5321 4.1.3)
+# The numbers inside are left to `is_address_literal`.
+_LITERAL = rb"\[[!-Z^-~]++\]"
+
+# Snum = 1*3DIGIT, "representing a decimal integer value in the range 0 through 255"
+_SNUM = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rb"%b(?:\.%b){3}" % (_SNUM, _SNUM))
+# What may stand behind "IPv6:"; a zone id ("%eth0") may not.
+_IPV6_CHARACTERS = re.compile(rb"[0-9A-Fa-f:.]++")
+# Standardized-tag = Ldh-str
+_GENERAL = re.compile(rb"[A-Za-z0-9-]*[A-Za-z0-9]:[!-Z^-~]+")
+
+# ehlo = "EHLO" SP ( Domain / address-literal ): but the argument is not to be judged (4.1.4), and the
+# names of real machines hold underscores and hyphens anywhere. RFC 6531 3.7.1: no UTF-8 here.
+EHLO_NAME = re.compile(rb"[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)*+\.?|%b" % _LITERAL)
+
+# Atom = 1*atext;  Dot-string = Atom *("." Atom)                    (RFC 5321 4.1.2, RFC 5322 3.2.3)
+_ATEXT = rb"[A-Za-z0-9!#$%%&'*+/=?^_`{|}~%b-]++" % _UTF8
+_DOT_STRING = rb"%b(?:\.%b)*+" % (_ATEXT, _ATEXT)
+
+# Quoted-string = DQUOTE *QcontentSMTP DQUOTE
+# qtextSMTP = %d32-33 / %d35-91 / %d93-126;  quoted-pairSMTP = %d92 %d32-126    (RFC 5321 4.1.2)
+_QUOTED_STRING = rb'"(?:[ !#-\[\]-~%b]|\\[ -~])*+"' % _UTF8
+DOT_STRING = re.compile(_DOT_STRING)
+
+# Mailbox = Local-part "@" ( Domain / address-literal )
+_MAILBOX = rb"(?P<local>%b|%b)@(?P<domain>%b|%b)" % (
+    _DOT_STRING,
+    _QUOTED_STRING,
+    _DOMAIN,
+    _LITERAL,
+)
+
+# Path = "<" [ A-d-l ":" ] Mailbox ">";  A-d-l = At-domain *( "," At-domain )   (RFC 5321 4.1.2)
+_ROUTE = rb"(?P<route>@%b(?:,@%b)*+):" % (_DOMAIN, _DOMAIN)
+_PATH = rb"(?:(?:%b)?+%b)" % (_ROUTE, _MAILBOX)
+
+# Reverse-path = Path / "<>"
+REVERSE_PATH = re.compile(rb"(?:%b)?" % _PATH)
+# Forward-path = Path, or "<Postmaster>" in a RCPT command                    (RFC 5321 4.1.1.3)
+FORWARD_PATH = re.compile(rb"%b|(?P<postmaster>(?i:postmaster))" % _PATH)
+
+# mail = "MAIL FROM:" Reverse-path [SP Mail-parameters];  rcpt likewise with "TO:"
+# A space behind the colon is against the RFC, and everybody takes it.
+MAIL_ARGUMENT = re.compile(rb"(?i:FROM:) *+<(?:%b)?>(?P<parameters> .*)?" % _PATH)
+RCPT_ARGUMENT = re.compile(
+    rb"(?i:TO:) *+<(?:%b|(?P<postmaster>(?i:postmaster)))>(?P<parameters> .*)?" % _PATH
+)
+
+# esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-");  esmtp-value = 1*(%d33-60 / %d62-126)
+#                                                                 (RFC 5321 4.1.2, RFC 6531 3.3)
+ESMTP_PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~%b]++))?" % _UTF8)
+
+# ehlo-line = ehlo-keyword *( SP ehlo-param );  ehlo-param = 1*(%d33-126)     (RFC 5321 4.1.1.1)
+# Old servers write "AUTH=LOGIN"; trailing and doubled blanks are common.
+EHLO_LINE = re.compile(rb" *+([A-Za-z0-9][A-Za-z0-9-]*+)(=[!-~]++)?((?: ++[!-~]++)*+) *+")
+
+# No command line holds a control character: CR and LF among them, which end one for some readers.
+COMMAND_CONTROL = re.compile(rb"[\0-\x1f\x7f]")
+
+# How other protocols begin: an HTTP request line, a header, a TLS ClientHello. Whoever sends these may
+# follow them with lines that a stranger chose (a browser's POST), so they end the session.
+FOREIGN = re.compile(
+    rb"(?:GET|POST|PUT|HEAD|OPTIONS|CONNECT|DELETE|PATCH|TRACE|PRI) .*|[A-Za-z][A-Za-z0-9-]*:.*"
+)
+TLS_HANDSHAKE = b"\x16"
+
+# Verbs have no rule of their own; every registered one is a word of letters.
+VERB = re.compile(rb"[A-Za-z][A-Za-z0-9-]*+")
+
+# String = Atom / Quoted-string: what VRFY, EXPN, HELP and NOOP take. Clients send whole phrases.
+ARGUMENT = re.compile(rb"[!-~%b](?:[ -~%b]*[!-~%b])?" % (_UTF8, _UTF8, _UTF8))
+
+# chunk-size = 1*DIGIT, [ SP "LAST" ]                                                 (RFC 3030)
+BDAT_ARGUMENT = re.compile(rb"([0-9]++)(?: ++((?i:LAST)))?")
+
+# auth-type = 1*20( %x41-5A / %x30-39 / %x2D / %x5F ), taken in lower case too   (RFC 4422 3.1)
+MECHANISM = re.compile(rb"[A-Za-z0-9_-]{1,20}")
+
+# base64 = base64-char groups with "=" padding                                    (RFC 4954 8)
+BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+
+# Reply-code = %x32-35 %x30-35 %x30-39, but 571 and the like are common: the first digit decides.
+# Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
+REPLY_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n]*+))?")
+
+# status-code = ("2"/"4"/"5") "." 1*3digit "." 1*3digit, without leading zeros      (RFC 3463 2)
+ENHANCED_CODE = re.compile(r"([245])\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})(?![^ ])")
+
+# xtext = *( xchar / hexchar );  xchar = %d33-42 / %d44-60 / %d62-126                 (RFC 3461 4)
+# hexchar = "+" 2(%x30-39 / %x41-46); lower case is taken, as everywhere.
+XTEXT = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2})*+")
+
+# utf-8-addr-xtext: EmbeddedUnicodeChar = "\x{" HEXPOINT "}"                          (RFC 6533 3)
+UTF8_XTEXT = re.compile(rb"(?:[!-*,-<>-\[\]-~%b]|\\x\{[0-9A-Fa-f]{1,6}\})*+" % _UTF8)
+
+# addr-type = atom                                                                  (RFC 3461 4.2)
+ADDRESS_TYPE = re.compile(rb"[A-Za-z0-9-]{1,40}")
+
+# What a line of text must not hold: line ends in disguise, and NUL.
+_LINE_BREAKING = re.compile("[\r\n\0]")
+# Controls, C1 controls and the Unicode line ends: never in an address, a parameter, a command.
+_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
+
+# The largest number that anything here means: RFC 1870 allows 20 digits.
+_NUMBER = re.compile(rb"[0-9]{1,20}")
+
+
+def number(octets: bytes) -> int | None:
+    """The value of 1 to 20 ASCII digits; None for anything else."""
+    return int(octets) if _NUMBER.fullmatch(octets) else None
+
+
+def is_address_literal(octets: bytes) -> bool:
+    """Whether `octets`, brackets included, are an address literal (RFC 5321 4.1.3)."""
+    inside = octets[1:-1]
+    tag, colon, address = inside.partition(b":")
+    if not colon:
+        return _IPV4.fullmatch(inside) is not None
+    if tag.upper() != b"IPV6":
+        return _GENERAL.fullmatch(inside) is not None
+    if not _IPV6_CHARACTERS.fullmatch(address):
+        return False
+    from ipaddress import AddressValueError, IPv6Address  # 3 ms, and hardly ever needed
+
+    try:
+        IPv6Address(address.decode("ascii"))
+    except AddressValueError:
+        return False
+    return True
+
+
+def encode(text: str, what: str) -> bytes:
+    """`text` in UTF-8, for use in a command: no control character, no lone surrogate."""
+    if _CONTROL.search(text):
+        raise LocalProtocolError(f"control character in {what}: {text!r}")
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise LocalProtocolError(f"{what} cannot be written in UTF-8: {text!r}") from None
+
+
+def decode(octets: bytes, what: str) -> str:
+    """The text of octets that matched a rule of this file; they must be UTF-8."""
+    try:
+        text = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        raise LocalProtocolError(f"{what} is not UTF-8: {octets!r}", code=553, enhanced="5.6.7") from None
+    if _CONTROL.search(text):
+        raise LocalProtocolError(f"control character in {what}: {text!r}", code=553)
+    return text
+
+
+def one_line(text: str, what: str) -> str:
+    """`text`, which must fit into one line of a reply."""
+    if _LINE_BREAKING.search(text):
+        raise LocalProtocolError(f"CR, LF or NUL in {what}: {text!r}")
+    if text.isascii():
+        return text
+    try:
+        octets = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise LocalProtocolError(f"{what} cannot be written in UTF-8: {text!r}") from None
+    return octets.decode("utf-8", "surrogateescape")

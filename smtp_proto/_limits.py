@@ -1,0 +1,72 @@
+"""What is too much, and what is too slow. One place for every bound, each with its reason."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Limits(NamedTuple):
+    """Bounds on what the peer may send. Sizes are in octets and count the line's CRLF.
+
+    A limit is tested before anything is stored: `n` octets pass, `n + 1` do not, however the stream
+    was cut. None, where it is allowed, means no bound.
+    """
+
+    reply_line: int = 8192
+    """RFC 5321 4.5.3.1.5 promises 512; real servers write 2,000 and more."""
+    reply_lines: int = 1000
+    """Lines in one reply. The longest EHLO replies seen have thirty."""
+    reply_octets: int = 65536
+    """Octets in one reply, all lines together."""
+    command_line: int = 4096
+    """RFC 5321 4.5.3.1.4 asks for 512, and each extension adds to it."""
+    auth_line: int = 12288
+    """RFC 4954 4: what an AUTH command or a response must be allowed to take."""
+    parameters: int = 32
+    """Parameters of one MAIL or RCPT. All the registered ones together are fewer."""
+    message_size: int | None = 33_554_432
+    """Octets of a message that a server accepts (RFC 1870): 32 MiB, as with aiosmtpd."""
+    refused_octets: int = 33_554_432
+    """How much of a body that is refused already a server swallows before it hangs up."""
+    recipients: int = 1000
+    """RFC 5321 4.5.3.1.8 asks for 100; Postfix takes 1,000."""
+    errors: int = 20
+    """Bad commands in one session before a server hangs up (Postfix: 20)."""
+    auth_challenges: int = 10
+    """Challenges in one AUTH exchange. The longest mechanism known needs four."""
+    text_line: int | None = 998
+    """RFC 5321 4.5.3.1.6, without its CRLF: longer lines of a message are not sent."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Timer(Enum):
+    """The timers of RFC 5321 4.5.3.2, each with the seconds recommended there.
+
+    `conn.timer` names the one that runs now. The core has no clock: whoever owns one decides.
+    """
+
+    GREETING = "greeting", 300.0
+    """4.5.3.2.1: a client waits for the 220 that opens the session."""
+    COMMAND = "command", 300.0
+    """A client waits for the reply to any command not named below; the RFC is silent on these."""
+    MAIL = "mail", 300.0
+    """4.5.3.2.2: a client waits for the reply to MAIL."""
+    RCPT = "rcpt", 300.0
+    """4.5.3.2.3: a client waits for the reply to RCPT."""
+    DATA_INIT = "data-init", 120.0
+    """4.5.3.2.4: a client waits for the 354."""
+    DATA_BLOCK = "data-block", 180.0
+    """4.5.3.2.5: one piece of the body is under way."""
+    DATA_DONE = "data-done", 600.0
+    """4.5.3.2.6: a client waits for the verdict on the message. The longest, on purpose: who gives
+    up too early sends the message twice."""
+    SERVER = "server", 300.0
+    """4.5.3.2.7: a server waits for the next command."""
+
+    @property
+    def seconds(self) -> float:
+        """The recommended time in seconds."""
+        return self.value[1]

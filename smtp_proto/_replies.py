@@ -1,0 +1,223 @@
+"""What a server says: a three-digit code, lines of text, and maybe an enhanced status code.
+
+The first digit decides what a reply means (RFC 5321 4.3.2). Three kinds carry more than text and have
+classes of their own: the greeting, the answer to EHLO or LHLO, and the challenge of a SASL exchange.
+"""
+
+from __future__ import annotations
+
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from . import _grammar
+from ._errors import LocalProtocolError
+from ._features import Features
+from ._message import Message, assign
+
+if TYPE_CHECKING:
+    from ._addresses import Path
+    from ._commands import Command
+
+
+class Reply(Message):
+    """A reply: `Reply(code=550, text="5.1.1 no such user")`, or with `lines` for several lines.
+
+    `code` is 200 to 599. `lines` are the texts without code; `enhanced` is the enhanced status code
+    (RFC 2034, 3463) as text, such as "5.1.1": given apart, or taken off the text where one stands in
+    front. It must be of the code's class, so a 3yz has none.
+
+    Undecodable octets of a received text are lone surrogates, as with `surrogateescape`; control
+    characters other than CR, LF and NUL are kept: escape before you log.
+
+    Raises `LocalProtocolError` for a code out of range, CR, LF or NUL in a text, or an enhanced code
+    that is none.
+    """
+
+    __slots__ = ("code", "enhanced", "lines", "recipient", "to")
+    _fields: ClassVar[tuple[str, ...]] = ("code", "lines", "enhanced")
+
+    code: int
+    lines: tuple[str, ...]
+    enhanced: str | None
+    to: Command | None
+    """The command that this answers; None for the opening of the connection and for a reply that
+    nobody asked for. Set on receipt, and no part of the value."""
+    recipient: Path | None
+    """In LMTP, the recipient for whom this is the verdict (RFC 2033 4.2). No part of the value."""
+
+    def __init__(
+        self,
+        *,
+        code: int,
+        text: str = "",
+        lines: Sequence[str] | None = None,
+        enhanced: str | None = None,
+    ) -> None:
+        if not 200 <= code <= 599:
+            raise LocalProtocolError(f"not a reply code (RFC 5321 4.2): {code}")
+        if isinstance(lines, str) or (lines is not None and (text or not lines)):
+            raise LocalProtocolError("give text, or a sequence of at least one line")
+        texts = tuple(_grammar.one_line(line, "a reply") for line in lines or (text,))
+        if enhanced is None:
+            enhanced, texts = split_enhanced(code, texts)
+        elif find_enhanced(code, enhanced) != enhanced:
+            raise LocalProtocolError(f"not an enhanced status code for {code}: {enhanced!r}")
+        _fill(self, code, texts, enhanced, None)
+
+    @property
+    def text(self) -> str:
+        """All lines, joined with line feeds."""
+        return "\n".join(self.lines)
+
+    @property
+    def is_positive(self) -> bool:
+        """2yz: the server did it."""
+        return self.code < 300
+
+    @property
+    def is_transient(self) -> bool:
+        """4yz: the same may work later (RFC 5321 4.2.1)."""
+        return 400 <= self.code < 500
+
+    @property
+    def is_permanent(self) -> bool:
+        """5yz: the same will not work later."""
+        return self.code >= 500
+
+    def __str__(self) -> str:
+        words = (str(self.code), self.enhanced or "", " / ".join(self.lines))
+        return " ".join(word for word in words if word)
+
+
+def _fill(
+    reply: Reply,
+    code: int,
+    lines: tuple[str, ...],
+    enhanced: str | None,
+    to: Command | None,
+) -> None:
+    assign(reply, "code", code)
+    assign(reply, "lines", lines)
+    assign(reply, "enhanced", enhanced)
+    assign(reply, "to", to)
+    assign(reply, "recipient", None)
+
+
+def find_enhanced(code: int, line: str) -> str | None:
+    """The enhanced status code with which `line` begins, if it fits `code` (RFC 2034 4)."""
+    match = _grammar.ENHANCED_CODE.match(line)
+    return match[0] if match and match[1] == str(code // 100) else None
+
+
+def split_enhanced(code: int, lines: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """The enhanced code of a reply, and its lines without it.
+
+    It should stand on every line. Where lines differ the first one counts; some servers (Cyrus) put
+    it on the last line only.
+    """
+    enhanced = find_enhanced(code, lines[0]) or find_enhanced(code, lines[-1])
+    if enhanced is None:
+        return None, lines
+    width = len(enhanced)
+    return enhanced, tuple(
+        line[width + 1 :] if find_enhanced(code, line) == enhanced else line for line in lines
+    )
+
+
+class Greeting(Reply):
+    """220, which opens the session: the server's name and any text (RFC 5321 4.2)."""
+
+    __slots__ = ()
+    _fields = ("code", "lines")
+
+    def __init__(
+        self,
+        *,
+        domain: str = "",
+        text: str = "",
+        lines: Sequence[str] | None = None,
+        code: int = 220,
+    ) -> None:
+        if code != 220 or (lines is not None and (domain or text)):
+            raise LocalProtocolError("a greeting is 220, and has a domain and a text, or lines")
+        texts = lines or (f"{domain} {text}".rstrip(" "),)
+        _fill(self, 220, tuple(_grammar.one_line(line, "a greeting") for line in texts), None, None)
+
+    @property
+    def domain(self) -> str:
+        """The first word: the name by which the server calls itself, if it follows the RFC."""
+        return self.lines[0].partition(" ")[0]
+
+
+class Hello(Reply):
+    """The positive answer to EHLO or LHLO: the server's name, and what it offers (RFC 5321 4.1.1.1)."""
+
+    __slots__ = ("features",)
+    _fields = ("code", "lines")
+
+    features: Features
+
+    def __init__(
+        self,
+        *,
+        domain: str = "",
+        text: str = "",
+        features: Features | None = None,
+        lines: Sequence[str] | None = None,
+        code: int = 250,
+    ) -> None:
+        if not 200 <= code <= 299 or (lines is not None and (domain or text or features)):
+            raise LocalProtocolError("a Hello is 2yz, and has domain, text and features, or lines")
+        if not lines:
+            features = features or Features()
+            lines = (f"{domain} {text}".rstrip(" "), *features.lines)
+        texts = tuple(_grammar.one_line(line, "a reply") for line in lines)
+        _fill(self, code, texts, None, None)
+        assign(self, "features", features or Features.from_lines(texts[1:]))
+
+    @property
+    def domain(self) -> str:
+        """The first word of the first line."""
+        return self.lines[0].partition(" ")[0]
+
+
+class AuthChallenge(Reply):
+    """334: the server's next word in a SASL exchange (RFC 4954 4); `data` before base64."""
+
+    __slots__ = ("data",)
+    _fields = ("data",)
+    _secret = True
+
+    data: bytes
+
+    def __init__(self, *, data: bytes) -> None:
+        text = b2a_base64(data, newline=False).decode("ascii")
+        _fill(self, 334, (text,), None, None)
+        assign(self, "data", data)
+
+
+def decode_base64(octets: bytes) -> bytes:
+    """Base64 as SASL has it: nothing but the alphabet, correctly padded (RFC 4954 4)."""
+    if not _grammar.BASE64.fullmatch(octets):
+        raise LocalProtocolError("not base64 (RFC 4954 4)", enhanced="5.5.2")
+    return a2b_base64(octets)
+
+
+def received(code: int, lines: tuple[str, ...], to: Command | None, kind: type[Reply] = Reply) -> Reply:
+    """A reply from the wire, whose lines the reader has judged already."""
+    reply: Reply
+    if kind is Reply:
+        enhanced, texts = split_enhanced(code, lines)
+        reply = Reply.__new__(Reply)
+        _fill(reply, code, texts, enhanced, to)
+    elif kind is AuthChallenge:
+        octets = lines[0].encode("utf-8", "surrogateescape")
+        reply = AuthChallenge(data=decode_base64(octets.strip(b" ")))
+    elif kind is Greeting:
+        reply = Greeting(lines=lines)
+    else:
+        reply = Hello(lines=lines, code=code)
+    if kind is not Reply:
+        assign(reply, "to", to)
+    return reply

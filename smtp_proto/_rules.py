@@ -1,0 +1,113 @@
+"""What the state alone cannot tell: rules about extensions, the same for both roles.
+
+A client must not say what the server did not offer; a server must not take it. One function judges for
+both: what it raises stops a client's `send()`, and at a server becomes the refusal that it carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ._addresses import Path
+from ._commands import Auth, Bdat, Command, Data, Ehlo, Helo, Lhlo, Mail, Rcpt, StartTLS
+from ._errors import LocalProtocolError
+from ._features import Features, Parameters, keyword_for
+
+
+class Session(Protocol):
+    """What a rule may look at."""
+
+    @property
+    def lmtp(self) -> bool: ...
+    @property
+    def tls(self) -> bool: ...
+    @property
+    def authenticated(self) -> bool: ...
+    @property
+    def features(self) -> Features: ...
+    @property
+    def mail(self) -> Mail | None: ...
+
+
+def check(session: Session, command: Command) -> None:
+    """Raise `LocalProtocolError` if an extension that `command` uses is not there to be used."""
+    rule = _RULES.get(type(command))
+    if rule is not None:
+        rule(session, command)
+
+
+def _smtp_only(session: Session, command: Ehlo | Helo) -> None:
+    if session.lmtp:  # RFC 2033 4.1: "MUST NOT be implemented"
+        raise LocalProtocolError(f"{command.verb} in LMTP; say LHLO", code=500, enhanced="5.5.1")
+
+
+def _lmtp_only(session: Session, command: Lhlo) -> None:
+    if not session.lmtp:
+        raise LocalProtocolError("LHLO in SMTP; say EHLO", code=500, enhanced="5.5.1")
+
+
+def _starttls(session: Session, command: StartTLS) -> None:
+    if session.tls:  # RFC 3207 4.2
+        raise LocalProtocolError("TLS is active already", code=503, enhanced="5.5.1")
+    _offered(session, "STARTTLS")
+
+
+def _auth(session: Session, command: Auth) -> None:
+    if session.authenticated:  # RFC 4954 4: no second AUTH after a successful one
+        raise LocalProtocolError("authenticated already", code=503, enhanced="5.5.1")
+    _offered(session, "AUTH")
+
+
+def _mail(session: Session, command: Mail) -> None:
+    _parameters(session, "MAIL", command.parameters)
+    if "REQUIRETLS" in command.parameters and not session.tls:  # RFC 8689 4.1
+        raise LocalProtocolError("REQUIRETLS without TLS", code=530, enhanced="5.7.10")
+    _utf8(session, command.reverse_path, command.parameters)
+
+
+def _rcpt(session: Session, command: Rcpt) -> None:
+    _parameters(session, "RCPT", command.parameters)
+    if session.mail is not None:
+        _utf8(session, command.forward_path, session.mail.parameters)
+
+
+def _data(session: Session, command: Data) -> None:
+    mail = session.mail
+    if mail is not None and mail.parameters.get("BODY") == "BINARYMIME":  # RFC 3030 3
+        raise LocalProtocolError("a BINARYMIME message needs BDAT", code=503, enhanced="5.5.1")
+
+
+def _bdat(session: Session, command: Bdat) -> None:
+    _offered(session, "CHUNKING")
+
+
+def _offered(session: Session, keyword: str) -> None:
+    if keyword not in session.features:
+        raise LocalProtocolError(f"{keyword} is not offered", code=502, enhanced="5.5.1")
+
+
+def _parameters(session: Session, verb: str, parameters: Parameters) -> None:
+    for name, value in parameters.items():
+        if keyword_for(verb, name, value) not in session.features:  # RFC 5321 4.1.1.11
+            raise LocalProtocolError(f"parameter {name} is not offered for {verb}", code=555)
+
+
+def _utf8(session: Session, path: Path, mail_parameters: Parameters) -> None:
+    if not path.with_route.isascii() and "SMTPUTF8" not in mail_parameters:  # RFC 6531 3.5
+        raise LocalProtocolError(
+            f"an address beyond ASCII needs SMTPUTF8 on MAIL: {path!r}", code=553, enhanced="5.6.7"
+        )
+
+
+_RULES: dict[type[Command], Callable[[Any, Any], None]] = {
+    Ehlo: _smtp_only,
+    Helo: _smtp_only,
+    Lhlo: _lmtp_only,
+    StartTLS: _starttls,
+    Auth: _auth,
+    Mail: _mail,
+    Rcpt: _rcpt,
+    Data: _data,
+    Bdat: _bdat,
+}

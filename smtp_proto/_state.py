@@ -1,0 +1,268 @@
+"""The state of a session: every transition there is, as a table; blind to the role.
+
+Theory of operation
+===================
+
+Client and server look at the same conversation, so both are judged by one table:
+
+    state -> command -> {reply code or class of codes -> new state}
+
+A command may be said in a state if the state's row has an entry for it. What happens then is decided
+by the reply: by its exact code where the entry names it, else by its first digit (RFC 5321 4.3.2). A
+class that is missing means: stay. Exact codes stand only where an RFC names them: 220 opens a session
+and TLS, 334 goes on with AUTH, 354 asks for the message. 421 stands nowhere, because it means the same
+everywhere: the server closes (3.8). A 3yz that an entry does not name is an error of the peer: nobody
+knows what it asks for.
+
+`SAID` in the place of a code is the transition that saying the command makes, before any reply. Only
+BDAT has one: its octets follow at once, with no leave asked (RFC 3030 2).
+
+Who answers what
+----------------
+
+The opening of the connection counts as a command, `Opening`, which the greeting answers. The verdict on
+a message answers `EndOfMessage`, after DATA and after `BDAT ... LAST` alike; the reply to any other chunk
+answers its `Bdat`. In LMTP the verdict is one reply for each accepted recipient (RFC 2033 4.2); the
+transition is made by the last of them.
+
+A client runs the machine twice
+-------------------------------
+
+With pipelining (RFC 2920) a client speaks before it is answered. So it keeps two machines. `confirmed`
+moves with the replies. `predicted` runs ahead and takes every outstanding command for a success; what may
+be said now is asked of it. Where the prediction came true both end in the same state; where it did not,
+`predicted` starts again from `confirmed`. Pipelining needs no other code.
+
+It follows that a reply can belong to a command that its row no longer has: MAIL was refused, and RCPT and
+DATA were on their way already. Such a late reply changes nothing, with two exceptions that stand in
+`LATE`: a server that said 354 all the same waits for a message, and one that took a message has taken it.
+
+A server runs it once: it answers one command before it looks at the next.
+
+What is not here
+----------------
+
+What a session knows besides (features, authenticated or not, TLS or not, recipients accepted) is kept by
+the connection, and so are the rules that need it: "not without PIPELINING", "not twice", "not offered". The
+table says in which order things may be said, and nothing else.
+
+Nothing outside this file assigns a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import TypeAlias
+
+from ._commands import (
+    Auth,
+    AuthResponse,
+    Bdat,
+    Command,
+    Data,
+    Ehlo,
+    EndOfMessage,
+    Expn,
+    Helo,
+    Help,
+    Lhlo,
+    Mail,
+    MalformedCommand,
+    MessageData,
+    Noop,
+    Quit,
+    Rcpt,
+    Rset,
+    StartTLS,
+    UnknownCommand,
+    Vrfy,
+)
+
+
+class State(Enum):
+    """Where a session is."""
+
+    GREETING = "greeting"
+    """Connected; the server has not greeted yet."""
+    GREETED = "greeted"
+    """Greeted, or TLS just began: the client has to introduce itself."""
+    READY = "ready"
+    """Introduced, and no mail transaction is open."""
+    AUTH = "auth"
+    """In the middle of a SASL exchange: the client's response is due."""
+    TLS = "tls"
+    """STARTTLS was answered with 220: nothing but the handshake may follow."""
+    MAIL = "mail"
+    """A transaction is open, and has no recipient yet."""
+    RCPT = "rcpt"
+    """A transaction with recipients."""
+    DATA = "data"
+    """354: the message is under way, up to its lone dot."""
+    CHUNK = "chunk"
+    """The octets of a chunk are under way."""
+    BDAT = "bdat"
+    """A chunk has been taken; the next one is due."""
+    BDAT_FAILED = "bdat-failed"
+    """A chunk has been refused: the transaction is dead, and RSET buries it (RFC 3030 2)."""
+    REJECTED = "rejected"
+    """The server greeted with a refusal: only QUIT is left (RFC 5321 3.1)."""
+    CLOSED = "closed"
+    """QUIT was answered, or the server said 421: nothing is said any more."""
+    FAILED = "failed"
+    """`fail()`: the transport gave up."""
+
+
+class Opening(Command):
+    """The opening of the connection, seen as a command: it is what the greeting answers."""
+
+    __slots__ = ()
+
+
+OPENING = Opening()
+
+SAID = 0
+
+Outcomes: TypeAlias = Mapping[int, State]
+Row: TypeAlias = Mapping[type[Command], Outcomes]
+
+# RFC 5321 4.1.4: allowed at any time once greeted. EHLO begins afresh wherever it is said.
+_ANY_TIME: Row = {
+    Ehlo: {2: State.READY},
+    Lhlo: {2: State.READY},
+    Helo: {2: State.READY},
+    Rset: {},
+    Noop: {},
+    Help: {},
+    Vrfy: {},
+    Expn: {},
+    UnknownCommand: {},
+    MalformedCommand: {},
+    Quit: {2: State.CLOSED},
+}
+
+# RFC 5321 4.1.1.5, and what ends a transaction besides: the verdict, good or bad.
+_IN_TRANSACTION: Row = {**_ANY_TIME, Rset: {2: State.READY}}
+_VERDICT: Outcomes = {2: State.READY, 4: State.READY, 5: State.READY}
+
+TABLE: Mapping[State, Row] = {
+    State.GREETING: {
+        Opening: {
+            220: State.GREETED,
+            2: State.REJECTED,
+            4: State.REJECTED,
+            5: State.REJECTED,
+        },
+    },
+    State.GREETED: _ANY_TIME,
+    State.READY: {
+        **_ANY_TIME,
+        StartTLS: {220: State.TLS},
+        Auth: {334: State.AUTH},
+        Mail: {2: State.MAIL},
+    },
+    State.AUTH: {
+        AuthResponse: {334: State.AUTH, **_VERDICT},
+        MalformedCommand: _VERDICT,
+    },
+    State.TLS: {},
+    State.MAIL: {
+        **_IN_TRANSACTION,
+        Rcpt: {2: State.RCPT},
+    },
+    State.RCPT: {
+        **_IN_TRANSACTION,
+        Rcpt: {},
+        Data: {354: State.DATA},
+        Bdat: {SAID: State.CHUNK},
+    },
+    State.DATA: {
+        MessageData: {},
+        EndOfMessage: _VERDICT,
+    },
+    State.CHUNK: {
+        MessageData: {},
+        Bdat: {2: State.BDAT, 4: State.BDAT_FAILED, 5: State.BDAT_FAILED},
+        EndOfMessage: _VERDICT,
+    },
+    State.BDAT: {
+        **_IN_TRANSACTION,
+        Bdat: {SAID: State.CHUNK},
+    },
+    State.BDAT_FAILED: _IN_TRANSACTION,
+    State.REJECTED: {
+        MalformedCommand: {},
+        Quit: {2: State.CLOSED},
+    },
+    State.CLOSED: {},
+    State.FAILED: {},
+}
+
+# Replies to commands that were under way when one before them failed.
+LATE: Row = {
+    Data: {354: State.DATA},
+    EndOfMessage: {2: State.READY},
+}
+
+_NO_OUTCOMES: Outcomes = {}
+
+
+class Machine:
+    """One walk through the table."""
+
+    __slots__ = ("state",)
+
+    def __init__(self) -> None:
+        self.state = State.GREETING
+
+    def allows(self, command: Command) -> bool:
+        """Whether `command` may be said now."""
+        return type(command) in TABLE[self.state]
+
+    def said(self, command: Command) -> None:
+        """`command` was said."""
+        outcomes = TABLE[self.state].get(type(command), _NO_OUTCOMES)
+        self.state = outcomes.get(SAID, self.state)
+
+    def names(self, command: Command, code: int) -> bool:
+        """Whether the table names exactly this code as an answer to `command`."""
+        return code in self._outcomes(command)
+
+    def answered(self, command: Command, code: int) -> None:
+        """`command` was answered, or is predicted to be, with `code` (or a class of codes)."""
+        if code == 421:
+            self.state = State.CLOSED
+            return
+        outcomes = self._outcomes(command)
+        self.state = outcomes.get(code, outcomes.get(code // 100, self.state))
+
+    def predict(self, confirmed: Machine, outstanding: Iterable[Command]) -> None:
+        """Start again from `confirmed`, taking every command in `outstanding` for a success."""
+        self.state = confirmed.state
+        for command in outstanding:
+            self.succeed(command)
+
+    def succeed(self, command: Command) -> None:
+        """Take for granted that `command` was said and answered well."""
+        self.said(command)
+        outcomes = self._outcomes(command)
+        for code in (354, 220, 2):
+            if code in outcomes:
+                self.state = outcomes[code]
+                return
+
+    def tls_started(self) -> None:
+        """The handshake is done: the session begins afresh (RFC 3207 4.2)."""
+        self.state = State.GREETED
+
+    def closed(self) -> None:
+        """Nothing more will be said."""
+        self.state = State.CLOSED
+
+    def fail(self) -> None:
+        """The transport gave up."""
+        self.state = State.FAILED
+
+    def _outcomes(self, command: Command) -> Outcomes:
+        kind = type(command)
+        return TABLE[self.state].get(kind) or LATE.get(kind) or _NO_OUTCOMES

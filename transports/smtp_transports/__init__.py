@@ -1,0 +1,1 @@
+"""Transports for smtp_proto: how its octets move."""
