@@ -12,6 +12,7 @@ from typing import Self, TypeVar
 
 from . import _grammar
 from ._errors import LocalProtocolError
+from ._message import field
 
 # RFC 5321 4.5.3.1.2: the longest domain, in octets.
 _MAX_DOMAIN = 255
@@ -33,37 +34,53 @@ class Path(str):
     more than 255 octets, an address literal whose numbers are wrong.
     """
 
-    __slots__ = ("_spelled_local", "domain", "route")
+    __slots__ = ("_at", "_is_ascii", "_route")
 
-    _spelled_local: str
-    domain: str | None
-    """The domain, or address literal with its brackets; None for `postmaster` and the null path."""
-    route: tuple[str, ...]
+    _at: int  # where the @ stands that ends the local part; -1 if there is no domain
+    _route: tuple[str, ...]
+    _is_ascii: bool
+    route: tuple[str, ...] = field("_route")
     """The hosts of a source route (obsolete, RFC 5321 appendix C); receivers ignore them."""
+    is_ascii: bool = field("_is_ascii")
+    """Whether it is ASCII, its route included: what needs no SMTPUTF8 (RFC 6531)."""
 
     def __new__(cls, address: str) -> Self:
-        if isinstance(address, cls):
+        if type(address) is cls:
             return address
+        plain = _grammar.PLAIN_MAILBOX.fullmatch(address)
+        if plain is not None:
+            return _new(cls, address, plain.end(1), ())
         octets = _grammar.encode(address, "the address")
         match = _grammar.REVERSE_PATH.fullmatch(octets) or _grammar.FORWARD_PATH.fullmatch(octets)
         if match is None:
             raise LocalProtocolError(f"not an address (RFC 5321 4.1.2): {address!r}", code=501)
         return path_from_match(match, cls)
 
-    def __getnewargs__(self) -> tuple[str]:
-        return (self.with_route,)
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (str(self.with_route),)
+
+    @property
+    def has_domain(self) -> bool:
+        """Whether there is a domain: not for `postmaster` and the null path."""
+        return self._at >= 0
+
+    @property
+    def domain(self) -> str | None:
+        """The domain, or address literal with its brackets; None for `postmaster` and the null path."""
+        return None if self._at < 0 else self[self._at + 1 :]
 
     @property
     def local_part(self) -> str:
         """The local part with its quotes and backslashes taken off; empty for the null path."""
-        local = self._spelled_local
+        local = str(self) if self._at < 0 else self[: self._at]
         return _QUOTED_PAIR.sub(r"\1", local[1:-1]) if local.startswith('"') else local
 
     @property
     def with_route(self) -> str:
         """The text with the source route, as it goes on the wire."""
-        route = ",".join(f"@{host}" for host in self.route)
-        return f"{route}:{self}" if route else str(self)
+        if not self.route:
+            return str(self)
+        return ",".join(f"@{host}" for host in self.route) + f":{self}"
 
     @property
     def is_null(self) -> bool:
@@ -73,28 +90,30 @@ class Path(str):
 
 def path_from_match(match: re.Match[bytes], cls: type[_P]) -> _P:
     """A `Path` from a match of one of the grammar's path rules."""
-    groups = match.groupdict()
-    domain = groups["domain"]
+    route, local, domain = match.group("route", "local", "domain")
     if domain is None:
-        local_text = (groups.get("postmaster") or b"").decode("ascii")
-        return _new(cls, local_text, local_text, None, ())
+        return _new(cls, (match.groupdict().get("postmaster") or b"").decode("ascii"), -1, ())
     if domain[:1] == b"[":
         if not _grammar.is_address_literal(domain):
             raise LocalProtocolError(f"not an address literal (RFC 5321 4.1.3): {domain!r}")
     elif len(domain) > _MAX_DOMAIN:
         raise LocalProtocolError(f"domain of {len(domain)} octets; RFC 5321 allows {_MAX_DOMAIN}")
-    local_text = _grammar.decode(groups["local"], "the address")
-    domain_text = _grammar.decode(domain, "the address")
-    route = groups["route"]
+    octets = local + b"@" + domain
+    if route is None and octets.isascii():
+        return _new(cls, octets.decode("ascii"), len(local), ())
+    text = _grammar.decode(octets, "the address")
+    at = len(_grammar.decode(local, "the address"))
     hosts = tuple(_grammar.decode(route[1:], "the route").split(",@")) if route else ()
-    return _new(cls, f"{local_text}@{domain_text}", local_text, domain_text, hosts)
+    path = _new(cls, text, at, hosts)
+    path._is_ascii = path.with_route.isascii()
+    return path
 
 
-def _new(cls: type[_P], text: str, local: str, domain: str | None, route: tuple[str, ...]) -> _P:
+def _new(cls: type[_P], text: str, at: int, route: tuple[str, ...]) -> _P:
     path = str.__new__(cls, text)
-    path._spelled_local = local
-    path.domain = domain
-    path.route = route
+    path._at = at
+    path._route = route
+    path._is_ascii = True
     return path
 
 

@@ -15,6 +15,7 @@ hundred times slower, and on lines of two characters a thousand times.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 from ._errors import LocalProtocolError
@@ -35,10 +36,8 @@ class LineEnds(Enum):
     line ends regular, or it smuggles."""
 
 
-def has_bare_line_ends(data: bytes) -> bool:
-    """Whether there is a CR without LF or a LF without CR."""
-    pairs = data.count(b"\r\n")
-    return data.count(b"\n") != pairs or data.count(b"\r") != pairs
+# Says where the first one is, and is ten times slower: only for what is known to hold one.
+_BARE_LINE_END = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 
 
 def normalize_line_ends(data: bytes) -> bytes:
@@ -49,19 +48,27 @@ def normalize_line_ends(data: bytes) -> bytes:
 def _measure(data: bytes, carried: int, limit: int) -> int:
     """The length of the unfinished last line, or of the first line that is longer than `limit`.
 
-    `carried` is how much of the first line came earlier. Looks at one LF in a thousand octets: the
-    last one within reach of each line's start.
+    `carried` is how much of the first line came earlier. Looks at one line end in a thousand octets:
+    the last one within reach of each line's start.
     """
     start = -carried
-    while (lf := data.rfind(b"\n", max(start, 0), start + limit + 2)) >= 0:
-        start = lf + 1
-    return len(data) - start
+    size = len(data)
+    while size - start > limit:
+        end = data.rfind(b"\r\n", max(0, start), start + limit + 2)
+        if end < 0:
+            return size - start
+        start = end + 2
+    # What is left fits: only the last line end matters.
+    end = data.rfind(b"\r\n", max(0, start))
+    return size - start if end < 0 else size - end - 2
 
 
 class DataWriter:
     """A body on its way out after DATA: regular line ends, stuffed dots, and the end."""
 
     __slots__ = ("_allow_nul", "_at_line_start", "_held_cr", "_line", "_line_limit", "_strict")
+
+    last = True  # as with the last of several chunks, an end must be said
 
     def __init__(self, line_ends: LineEnds, line_limit: int | None, *, allow_nul: bool) -> None:
         self._strict = line_ends is not LineEnds.NORMALIZE
@@ -73,43 +80,39 @@ class DataWriter:
 
     def write(self, data: bytes) -> bytes:
         """The next piece as it goes on the wire. Raises, and changes nothing, if it must not."""
-        if self._held_cr:
-            data = b"\r" + data
-        held_cr = data.endswith(b"\r")
-        if held_cr:
-            data = data[:-1]
-        if has_bare_line_ends(data):
-            if self._strict:
-                raise LocalProtocolError("bare CR or LF in the message (RFC 5321 2.3.8)")
-            data = normalize_line_ends(data)
-        line = self._judge(data)
+        held_cr = data[-1:] == b"\r"
+        if held_cr or self._held_cr:
+            data = (b"\r" if self._held_cr else b"") + (data[:-1] if held_cr else data)
+        pairs = data.count(b"\r\n")
+        if data.count(b"\n") != pairs or data.count(b"\r") != pairs:
+            data = self._regular(data)
+        if not self._allow_nul and b"\0" in data:
+            raise LocalProtocolError("NUL in the message (RFC 5321 4.5.2, RFC 2045 2.7)")
+        if self._line_limit is not None:
+            line = _measure(data, self._line, self._line_limit)
+            if line > self._line_limit:
+                raise LocalProtocolError(
+                    f"a line of the message is longer than {self._line_limit} octets (RFC 5321 4.5.3.1.6)"
+                )
+            self._line = line
         self._held_cr = held_cr
-        if not data:
-            return b""
-        self._line = line
         wire = data.replace(b"\r\n.", b"\r\n..")
-        if self._at_line_start and data.startswith(b"."):
+        if self._at_line_start and data[:1] == b".":
             wire = b"." + wire
-        self._at_line_start = data.endswith(b"\n")
+        if data:
+            self._at_line_start = data[-1:] == b"\n"
         return wire
+
+    def _regular(self, data: bytes) -> bytes:
+        if self._strict:
+            raise LocalProtocolError("bare CR or LF in the message (RFC 5321 2.3.8)")
+        return normalize_line_ends(data)
 
     def end(self) -> bytes:
         """The end of the body, with the last line's CRLF where it is missing."""
         if self._held_cr and self._strict:
             raise LocalProtocolError("bare CR at the end of the message (RFC 5321 2.3.8)")
         return b".\r\n" if self._at_line_start and not self._held_cr else b"\r\n.\r\n"
-
-    def _judge(self, data: bytes) -> int:
-        if not self._allow_nul and b"\0" in data:
-            raise LocalProtocolError("NUL in the message (RFC 5321 4.5.2, RFC 2045 2.7)")
-        if self._line_limit is None:
-            return 0
-        line = _measure(data, self._line, self._line_limit)
-        if line > self._line_limit:
-            raise LocalProtocolError(
-                f"a line of the message is longer than {self._line_limit} octets (RFC 5321 4.5.3.1.6)"
-            )
-        return line
 
 
 class ChunkWriter:
@@ -136,35 +139,49 @@ class ChunkWriter:
 
 
 class BodyReader:
-    """What both ways of receiving a body have in common: counting, and eating what is refused."""
+    """What both ways of receiving a body have in common: counting, and eating what is refused.
 
-    __slots__ = ("_refused", "_refused_limit", "long_lines", "nul", "refusal", "size")
+    `size` counts the octets of the content, refused ones included. A message is refused from one of
+    its octets on, and not from a piece on: so the cuts of the stream decide nothing.
+    """
+
+    __slots__ = ("_refused_at", "_refused_limit", "long_lines", "nul", "refusal", "size")
 
     def __init__(self, limits: Limits) -> None:
         self.size = 0
         self.refusal: Reply | None = None
         self.long_lines = False
         self.nul = False
-        self._refused = 0
+        self._refused_at = 0
         self._refused_limit = limits.refused_octets
 
-    def refuse(self, reply: Reply) -> None:
-        """The message cannot be accepted any more; the first reason stands."""
-        self.refusal = self.refusal or reply
+    def refuse(self, reply: Reply, at: int) -> None:
+        """The message cannot be accepted from its octet `at` on; the reason that comes first stands."""
+        if self.refusal is None or at < self._refused_at:
+            self.refusal = reply
+            self._refused_at = at
 
-    def eat(self, count: int) -> None:
-        """Count octets of a body that is refused already."""
-        self._refused += count
-        if self._refused > self._refused_limit:
+    def _take(self, content: bytes) -> bytes:
+        """Count `content`; what of it is not refused, which is handed out before the limit is judged."""
+        start = self.size
+        self.size += len(content)
+        if self.refusal is None:
+            return content
+        content = content[: max(0, self._refused_at - start)]
+        if not content and self.size - self._refused_at > self._refused_limit:
             raise LocalProtocolError(
-                f"{self._refused_limit} octets read of a message that is refused",
+                f"more than {self._refused_limit} octets of a message that is refused",
                 code=421,
                 enhanced="4.3.4",
             )
+        return content
 
 
 # What the end of a piece may be the beginning of, longest first.
 _UNDECIDED = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+
+
+_BARE = Reply(code=550, enhanced="5.5.2", text="bare CR or LF (RFC 5321 2.3.8)")
 
 
 class DataReader(BodyReader):
@@ -187,30 +204,31 @@ class DataReader(BodyReader):
 
     def read(self, buffer: ReceiveBuffer) -> bytes:
         """The next piece of content; `b""` if the end came, or nothing can be decided yet."""
-        raw = self._cut(buffer)
+        raw = b"" if self.ended else self._cut(buffer)
         if not raw:
-            return b""
-        if self._line_ends is not LineEnds.PRESERVE and has_bare_line_ends(raw):
-            if self._line_ends is LineEnds.NORMALIZE:
-                content = normalize_line_ends(raw.replace(b"\r\n.", b"\r\n"))
-            else:
-                content = b""
-                self.refuse(Reply(code=550, enhanced="5.5.2", text="bare CR or LF (RFC 5321 2.3.8)"))
+            return raw if self.refusal is None else self._take(raw)
+        content = self._judge(raw)
+        if self.refusal is None:
+            self.size += len(content)
         else:
-            content = raw.replace(b"\r\n.", b"\r\n")
-        self.size += len(content)
-        if self._size_limit is not None and self.size > self._size_limit:
-            self.refuse(
-                Reply(
-                    code=552,
-                    enhanced="5.3.4",
-                    text=f"message of more than {self._size_limit} octets",
-                )
-            )
-        if self.refusal is not None:
-            self.eat(len(raw))
-            return b""
-        self._look_at(content)
+            content = self._take(content)
+        if content:
+            self._look_at(content)
+        return content
+
+    def _judge(self, raw: bytes) -> bytes:
+        content = raw.replace(b"\r\n.", b"\r\n")
+        pairs = content.count(b"\r\n")
+        regular = content.count(b"\n") == pairs and content.count(b"\r") == pairs
+        if not regular and self._line_ends is not LineEnds.PRESERVE:
+            if self._line_ends is LineEnds.NORMALIZE:
+                content = normalize_line_ends(content)
+            elif self.refusal is None:
+                before, *_ = _BARE_LINE_END.split(content, 1)
+                self.refuse(_BARE, self.size + len(before))
+        if self._size_limit is not None and self.size <= self._size_limit < self.size + len(content):
+            text = f"message of more than {self._size_limit} octets"
+            self.refuse(Reply(code=552, enhanced="5.3.4", text=text), self._size_limit)
         return content
 
     def _cut(self, buffer: ReceiveBuffer) -> bytes:
@@ -234,7 +252,8 @@ class DataReader(BodyReader):
         return buffer.take(len(octets))
 
     def _look_at(self, content: bytes) -> None:
-        self.nul = self.nul or b"\0" in content
+        if b"\0" in content:
+            self.nul = True
         if self._line_limit is not None and not self.long_lines:
             self._line = _measure(content, self._line, self._line_limit)
             self.long_lines = self._line > self._line_limit
@@ -250,6 +269,11 @@ class ChunkReader(BodyReader):
         self.missing = 0
         self.last = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether the chunk is complete."""
+        return not self.missing
+
     def begin(self, size: int, last: bool) -> None:
         """A chunk of `size` octets follows."""
         self.missing = size
@@ -259,8 +283,4 @@ class ChunkReader(BodyReader):
         """The next octets of the chunk; `b""` if none are there, or they are refused."""
         data = buffer.take(self.missing)
         self.missing -= len(data)
-        if self.refusal is not None:
-            self.eat(len(data))
-            return b""
-        self.size += len(data)
-        return data
+        return self._take(data)

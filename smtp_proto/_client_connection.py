@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
-from . import _rules
 from ._addresses import Path
 from ._body import ChunkWriter, DataWriter, LineEnds
 from ._commands import (
@@ -33,10 +33,10 @@ from ._commands import (
 from ._connection import CLOSED, NEED_DATA, NO_FEATURES, OVER, PAUSED, Connection, Signal, name
 from ._errors import LocalProtocolError, ProtocolError
 from ._limits import DEFAULT_LIMITS, Limits, Timer
-from ._message import assign
-from ._readers import ReplyReader, read_reply
-from ._replies import AuthChallenge, Hello, Reply
-from ._state import OPENING, Machine, Opening, State
+from ._readers import ReplyReader
+from ._replies import Hello, Reply
+from ._rules import RULES
+from ._state import OPENING, TABLE, Machine, Opening, State
 from ._writers import write_command
 
 # RFC 2920 3.1: these must come last in a group, because what follows depends on their answer.
@@ -77,12 +77,14 @@ class ClientConnection(Connection):
         "_allow_nul",
         "_body",
         "_challenges",
+        "_last_chunks",
+        "_learn",
         "_line_ends",
         "_mispredicted",
         "_pending",
         "_predicted",
         "_replies",
-        "_unasked",
+        "_since",
         "_verdicts",
     )
 
@@ -104,22 +106,31 @@ class ClientConnection(Connection):
         # Everything said and not answered yet. A last chunk stands in it too, before the EndOfMessage
         # that its reply answers.
         self._pending: deque[Command] = deque((OPENING,))
-        self._unasked = False
+        # For each of these, where in the stream its answer begins at the earliest.
+        self._since: deque[int] = deque((0,))
         self._replies = ReplyReader(limits, bare_lf=not strict_replies)
         self._body: DataWriter | ChunkWriter | None = None
         self._accepted: list[Path] = []
         self._verdicts = 0
         self._challenges = 0
+        self._last_chunks = 0  # of those that are pending
+        self._learn = _LEARN_LMTP if lmtp else _LEARN
 
     @property
     def state(self) -> State:
         """What may be said now depends on this: the state if all that is outstanding succeeds."""
-        return self._machine.state if self._machine.state in OVER else self._predicted.state
+        if self._machine.state in OVER:
+            return self._machine.state
+        if isinstance(self._body, ChunkWriter):
+            return State.CHUNK
+        if self._mispredicted:
+            self._predict()
+        return self._predicted.state
 
     @property
     def outstanding(self) -> int:
-        """How many replies are still to come."""
-        return len(self._pending)
+        """How many commands wait for an answer. In LMTP an `EndOfMessage` waits for all of its own."""
+        return len(self._pending) - self._last_chunks
 
     @property
     def timer(self) -> Timer:
@@ -129,6 +140,15 @@ class ClientConnection(Connection):
         kind = type(self._pending[0]) if self._pending else Command
         return _TIMERS.get(kind, Timer.COMMAND)
 
+    def check_body(self, body: bytes) -> None:
+        """Raise what `send` would raise if `body`, a whole message, were sent with DATA."""
+        writer = self._data_writer()
+        writer.write(body)
+        writer.end()
+
+    def _data_writer(self) -> DataWriter:
+        return DataWriter(self._line_ends, self.limits.text_line, allow_nul=self._allow_nul)
+
     def send(self, command: Command) -> None:
         """Queue what `command` is on the wire.
 
@@ -136,58 +156,65 @@ class ClientConnection(Connection):
         middle of a body, behind a command that must be the last of its group, with an extension that
         the server does not offer.
         """
-        self._check_alive()
+        kind = type(command)
+        if self._machine.state in OVER:
+            raise LocalProtocolError(f"the connection is {self._machine.state.value}")
         if self._body is not None:
             self._send_body(self._body, command)
             return
-        if isinstance(command, MalformedCommand):
-            raise LocalProtocolError("a malformed command is never sent")
         if self._mispredicted:
-            self._predicted.predict(self._machine, self._pending)
-            self._mispredicted = False
-        if not self._predicted.allows(command):
+            self._predict()
+        predicted = self._predicted
+        if kind not in TABLE[predicted.state] or kind is MalformedCommand:
             raise LocalProtocolError(f"{name(command)} in state {self.state.value}", code=503)
         if self._pending and ("PIPELINING" not in self.features or type(self._pending[-1]) in _LAST_IN_GROUP):
             raise LocalProtocolError(f"{name(command)} must wait for the answer to {name(self._pending[-1])}")
-        _rules.check(self, command)
+        if kind in RULES:
+            RULES[kind](self, command)
         self._out.append(write_command(command))
-        self._say(command)
+        self._pending.append(command)
+        self._since.append(self._buffer.end)
         if isinstance(command, Bdat):
+            predicted.said(kind)
+            self._last_chunks += command.last
             self._body = ChunkWriter(command.size, command.last)
             self._end_chunk(self._body)
-        else:
-            self._predicted.succeed(command)
+            return
+        predicted.succeed(kind)
         if isinstance(command, Mail):
-            self.mail = command
-        elif isinstance(command, Auth):
+            self._mail = command
+        elif kind is Auth:
             self._challenges = 0
 
-    def _say(self, command: Command) -> None:
-        # Replies answer commands. What came before there was one to answer was made up.
-        if not self._pending and self._buffer:
-            self._unasked = True
-        self._pending.append(command)
-        self._predicted.said(command)
+    def _predict(self) -> None:
+        self._predicted.predict(self._machine, self._pending)
+        self._mispredicted = False
+
+    def tls_started(self) -> None:
+        super().tls_started()
+        self._predicted.follow(self._machine)
 
     def _send_body(self, body: DataWriter | ChunkWriter, command: Command) -> None:
         if isinstance(command, MessageData):
             wire = body.write(command.data)
-            if isinstance(body, ChunkWriter):
-                self._end_chunk(body)
-        elif isinstance(command, EndOfMessage) and getattr(body, "last", True):
+        elif isinstance(command, EndOfMessage) and body.last:
             wire = body.end()
             self._body = None
-            self._say(command)
-            self._predicted.succeed(command)
+            self._pending.append(command)
+            self._since.append(self._buffer.end)
+            self._predicted.succeed(EndOfMessage)
         else:
             raise LocalProtocolError(f"{name(command)} in the middle of a body")
+        if isinstance(body, ChunkWriter):
+            self._end_chunk(body)
         if wire:
             self._out.append(wire)
 
     def _end_chunk(self, body: ChunkWriter) -> None:
+        self._since[-1] = self._buffer.end
         if not body.missing and not body.last:
             self._body = None
-            self._predicted.succeed(self._pending[-1])
+            self._predicted.succeed(Bdat)
 
     def next_event(self) -> Reply | Signal:
         """The next reply, with the command that it answers in `reply.to`; or a `Signal`.
@@ -195,19 +222,16 @@ class ClientConnection(Connection):
         Raises `RemoteProtocolError` when the server breaks the protocol, and on its end of file while
         replies are due; `LocalProtocolError` after `fail()`.
         """
-        self._check_readable()
-        if self._machine.state is State.CLOSED:
-            return CLOSED
-        if self._machine.state is State.TLS:
-            self._refuse_input("behind the 220 to STARTTLS")
-            return PAUSED
+        if self._error is not None or self._machine.state in _NOT_READING:
+            return self._pause()
         to = self._pending[0] if self._pending else None
-        try:
-            parsed = self._replies.read(self._buffer)
-            if parsed is not None:
-                return self._answer(*parsed)
-        except LocalProtocolError as exc:
-            raise self._fault(exc, to) from exc
+        if self._buffer.octets:
+            try:
+                reply = self._replies.read(self._buffer, to)
+                if reply is not None:
+                    return self._answer(reply)
+            except LocalProtocolError as exc:
+                raise self._fault(exc, to) from exc
         if not self._eof:
             return NEED_DATA
         if to is None and not self._buffer and not self._replies.is_inside and self._body is None:
@@ -216,74 +240,114 @@ class ClientConnection(Connection):
         waiting = f"; the answer to {name(to)} is due" if to else ""
         raise self._fault(ProtocolError(f"connection closed by the server{waiting}"), to)
 
-    def _answer(self, code: int, lines: tuple[str, ...]) -> Reply:
-        # Of a body under way, DATA has nothing pending and a chunk its own BDAT: neither is due.
-        due = len(self._pending) - (isinstance(self._body, ChunkWriter))
-        if self._unasked or due <= 0:
-            return self._interrupted(code, lines)
-        to = self._pending[0]
-        if isinstance(to, Bdat):
-            self._machine.said(to)
-            if to.last:
-                self._pending.popleft()
-                to = self._pending[0]
-        if 300 <= code < 400 and not self._machine.names(to, code):
-            raise LocalProtocolError(f"{code} is no answer to {name(to)}")
-        reply = read_reply(code, lines, to)
-        if self._is_one_of_several(to, reply):
-            return reply
-        self._pending.popleft()
-        self._machine.answered(to, code)
-        self._learn(to, reply)
+    def _pause(self) -> Signal:
+        self._check_readable()
         if self._machine.state is State.CLOSED:
+            return CLOSED
+        self._refuse_input("behind the 220 to STARTTLS")
+        return PAUSED
+
+    def _answer(self, reply: Reply) -> Reply:
+        pending = self._pending
+        # Of a body under way, DATA has nothing pending and a chunk its own BDAT: neither is due.
+        due = pending if self._body is None else len(pending) > isinstance(self._body, ChunkWriter)
+        if not due or self._replies.began < self._since[0]:
+            return self._interrupted(reply)
+        to = pending[0]
+        kind = type(to)
+        if isinstance(to, Bdat):
+            self._machine.said(Bdat)
+            if to.last:
+                pending.popleft()
+                self._since.popleft()
+                self._last_chunks -= 1
+                to = pending[0]
+                kind = EndOfMessage
+        code = reply._code
+        if 300 <= code < 400 and not self._machine.names(kind, code):
+            raise LocalProtocolError(f"{code} is no answer to {name(to)}")
+        if kind is not Opening:
+            reply._to = to
+        if self.lmtp and kind is EndOfMessage and self._is_one_of_several(reply):
+            return reply
+        pending.popleft()
+        self._since.popleft()
+        self._machine.answered(kind, code)
+        learn = self._learn.get(kind)
+        if learn is not None:
+            learn(self, to, reply)
+        if self._machine.state is _CLOSED:
             self._close()
-        elif not self._pending:
-            self._predicted.predict(self._machine, ())
+        elif not pending:
+            self._predicted.follow(self._machine)
         elif code >= 400:
             self._mispredicted = True
         return reply
 
-    def _interrupted(self, code: int, lines: tuple[str, ...]) -> Reply:
-        """A reply while none is due. 421 may always come; so may a refusal before a body is complete,
-        after which nobody knows whether the rest is still wanted. Anything else is made up.
+    def _interrupted(self, reply: Reply) -> Reply:
+        """A reply that none is due for, or that began before it was. 421 may always come; so may a refusal
+        before a body is complete, after which nobody knows whether the rest is still wanted. Anything
+        else is made up.
         """
-        in_body = self._body is not None or EndOfMessage() in self._pending
-        if code != 421 and not (in_body and code >= 400):
-            raise LocalProtocolError(f"a reply that nothing asked for: {code} {lines[0]!r}")
+        in_body = self._body is not None or isinstance(next(iter(self._pending), None), Bdat | EndOfMessage)
+        if reply.code != 421 and not (in_body and reply.code >= 400):
+            raise LocalProtocolError(f"a reply that nothing asked for: {reply.code} {reply.lines[0]!r}")
         self._close()
-        return read_reply(code, lines, None)
+        return reply
 
-    def _is_one_of_several(self, to: Command, reply: Reply) -> bool:
+    def _is_one_of_several(self, reply: Reply) -> bool:
         """In LMTP, put the recipient to the verdict; whether there are more verdicts to come."""
-        if not self.lmtp or type(to) is not EndOfMessage or not self._accepted:
+        if not self._accepted or self._machine.state not in (State.DATA, State.CHUNK):
             return False
-        if self._machine.state not in (State.DATA, State.CHUNK):
-            return False
-        assign(reply, "recipient", self._accepted[self._verdicts])
+        reply._recipient = self._accepted[self._verdicts]
         self._verdicts += 1
         return self._verdicts < len(self._accepted) and reply.code != 421
 
-    def _learn(self, to: Command, reply: Reply) -> None:
-        if isinstance(reply, Hello):
-            self.features = reply.features
-        elif isinstance(reply, AuthChallenge):
-            self._challenges += 1
-            if self._challenges > self.limits.auth_challenges:
-                raise LocalProtocolError(f"more than {self.limits.auth_challenges} challenges")
-        elif reply.code == 354:
-            self._body = DataWriter(self._line_ends, self.limits.text_line, allow_nul=self._allow_nul)
-        elif reply.code == 235 and isinstance(to, Auth | AuthResponse):
-            self.authenticated = True
-        elif reply.is_positive:
-            if isinstance(to, Rcpt):
-                self._accepted.append(to.forward_path)
-            elif isinstance(to, Mail):
-                self._accepted = []
-                self._verdicts = 0
-            elif isinstance(to, Helo):
-                self.features = NO_FEATURES
+    def _learn_hello(self, to: Command, reply: Reply) -> None:
+        if reply.is_positive:
+            self.features = reply.features if isinstance(reply, Hello) else NO_FEATURES
+
+    def _learn_auth(self, to: Command, reply: Reply) -> None:
+        self.authenticated = reply.code == 235
+        self._challenges += reply.code == 334
+        if self._challenges > self.limits.auth_challenges:
+            raise LocalProtocolError(f"more than {self.limits.auth_challenges} challenges")
+
+    def _learn_mail(self, to: Command, reply: Reply) -> None:
+        if reply.is_positive:
+            self._accepted = []
+            self._verdicts = 0
+
+    def _learn_rcpt(self, to: Rcpt, reply: Reply) -> None:
+        if reply.is_positive:
+            self._accepted.append(to.forward_path)
+
+    def _learn_data(self, to: Command, reply: Reply) -> None:
+        if reply.code == 354:
+            self._body = self._data_writer()
 
     def _close(self) -> None:
         self._machine.closed()
         self._pending.clear()
+        self._since.clear()
+        self._last_chunks = 0
         self._body = None
+
+
+# What else a client learns from the answers to these; in LMTP the recipients, whose verdicts will come.
+_LEARN: dict[type[Command], Callable[[ClientConnection, Any, Reply], None]] = {
+    Ehlo: ClientConnection._learn_hello,
+    Lhlo: ClientConnection._learn_hello,
+    Helo: ClientConnection._learn_hello,
+    Auth: ClientConnection._learn_auth,
+    AuthResponse: ClientConnection._learn_auth,
+    Data: ClientConnection._learn_data,
+}
+_LEARN_LMTP: dict[type[Command], Callable[[ClientConnection, Any, Reply], None]] = {
+    **_LEARN,
+    Mail: ClientConnection._learn_mail,
+    Rcpt: ClientConnection._learn_rcpt,
+}
+
+_CLOSED = State.CLOSED  # an Enum member is slow to look up before Python 3.12
+_NOT_READING = frozenset((State.CLOSED, State.FAILED, State.TLS))

@@ -13,7 +13,7 @@ from . import _grammar
 from ._addresses import Path
 from ._errors import LocalProtocolError
 from ._features import NO_PARAMETERS, Parameters, ParameterValue, canonical_parameters
-from ._message import Message, assign
+from ._message import Message, field
 
 if TYPE_CHECKING:
     from ._replies import Reply
@@ -29,9 +29,10 @@ class Command(Message):
 
 
 class _Hello(Command):
-    __slots__ = _fields = ("domain",)
+    __slots__ = ("_domain",)
+    _fields = ("domain",)
 
-    domain: str
+    domain: str = field("_domain")
     """The client's name: a domain, or an address literal in brackets."""
 
     def __init__(self, *, domain: str) -> None:
@@ -39,7 +40,7 @@ class _Hello(Command):
         literal = octets[:1] == b"["
         if not _grammar.EHLO_NAME.fullmatch(octets) or (literal and not _grammar.is_address_literal(octets)):
             raise LocalProtocolError(f"neither a domain nor an address literal: {domain!r}")
-        assign(self, "domain", domain)
+        self._domain = domain
 
 
 class Ehlo(_Hello):
@@ -77,33 +78,34 @@ class Auth(Command):
     response, None for none.
     """
 
-    __slots__ = _fields = ("mechanism", "initial_response")
-    _secret = True
+    __slots__ = ("_initial_response", "_mechanism")
+    _fields = ("mechanism", "initial_response")
+    _secret = ("initial_response",)
     verb = "AUTH"
 
-    mechanism: str
-    initial_response: bytes | None
+    mechanism: str = field("_mechanism")
+    initial_response: bytes | None = field("_initial_response")
 
     def __init__(self, *, mechanism: str, initial_response: bytes | None = None) -> None:
         octets = _grammar.encode(mechanism, "the mechanism")
         if not _grammar.MECHANISM.fullmatch(octets):
             raise LocalProtocolError(f"not a SASL mechanism name (RFC 4422 3.1): {mechanism!r}")
-        assign(self, "mechanism", mechanism.upper())
-        assign(self, "initial_response", initial_response)
+        self._mechanism = mechanism.upper()
+        self._initial_response = initial_response
 
 
 class AuthResponse(Command):
     """The client's answer to an `AuthChallenge`, or `data=None` to cancel the exchange."""
 
-    __slots__ = _fields = ("data",)
-    _secret = True
+    __slots__ = ("_data",)
+    _fields = _secret = ("data",)
     verb = "AUTH"
 
-    data: bytes | None
+    data: bytes | None = field("_data")
     """The octets before base64; None cancels (`*`)."""
 
     def __init__(self, *, data: bytes | None) -> None:
-        assign(self, "data", data)
+        self._data = data
 
 
 class Mail(Command):
@@ -113,20 +115,29 @@ class Mail(Command):
     values: `{"SIZE": 1000, "BODY": "8BITMIME", "SMTPUTF8": True}`; see `PARAMETERS` for their types.
     """
 
-    __slots__ = _fields = ("reverse_path", "parameters")
+    __slots__ = ("_parameters", "_reverse_path")
+    _fields = ("reverse_path", "parameters")
     verb = "MAIL"
 
-    reverse_path: Path
-    parameters: Parameters
+    reverse_path: Path = field("_reverse_path")
+    parameters: Parameters = field("_parameters")
 
     def __init__(
         self, *, reverse_path: str, parameters: Mapping[str, ParameterValue] = NO_PARAMETERS
     ) -> None:
         path = Path(reverse_path)
-        if path.domain is None and path:
+        if path and not path.has_domain:
             raise LocalProtocolError(f"a reverse-path needs a domain: {reverse_path!r}")
-        assign(self, "reverse_path", path)
-        assign(self, "parameters", canonical_parameters("MAIL", parameters))
+        self._reverse_path = path
+        self._parameters = canonical_parameters("MAIL", parameters) if parameters else NO_PARAMETERS
+
+
+def received_mail(path: Path, parameters: Parameters) -> Mail:
+    """A MAIL from the wire, judged by its reader."""
+    mail = Mail.__new__(Mail)
+    mail._reverse_path = path
+    mail._parameters = parameters
+    return mail
 
 
 class Rcpt(Command):
@@ -135,11 +146,12 @@ class Rcpt(Command):
     `forward_path` is a `Path` or an addr-spec, or `postmaster` alone; `parameters` as with `Mail`.
     """
 
-    __slots__ = _fields = ("forward_path", "parameters")
+    __slots__ = ("_forward_path", "_parameters")
+    _fields = ("forward_path", "parameters")
     verb = "RCPT"
 
-    forward_path: Path
-    parameters: Parameters
+    forward_path: Path = field("_forward_path")
+    parameters: Parameters = field("_parameters")
 
     def __init__(
         self, *, forward_path: str, parameters: Mapping[str, ParameterValue] = NO_PARAMETERS
@@ -147,8 +159,16 @@ class Rcpt(Command):
         path = Path(forward_path)
         if not path:
             raise LocalProtocolError("a forward-path is never null (RFC 5321 4.1.1.3)")
-        assign(self, "forward_path", path)
-        assign(self, "parameters", canonical_parameters("RCPT", parameters))
+        self._forward_path = path
+        self._parameters = canonical_parameters("RCPT", parameters) if parameters else NO_PARAMETERS
+
+
+def received_rcpt(path: Path, parameters: Parameters) -> Rcpt:
+    """A RCPT from the wire, judged by its reader."""
+    rcpt = Rcpt.__new__(Rcpt)
+    rcpt._forward_path = path
+    rcpt._parameters = parameters
+    return rcpt
 
 
 class Data(Command):
@@ -165,20 +185,20 @@ class Bdat(Command):
     server, `refusal` is the reply that it must give when the octets are in, as with `EndOfMessage`.
     """
 
-    __slots__ = ("last", "refusal", "size")
+    __slots__ = ("_last", "_refusal", "_size")
     _fields = ("size", "last")
     verb = "BDAT"
 
-    size: int
-    last: bool
-    refusal: Reply | None
+    size: int = field("_size")
+    last: bool = field("_last")
+    refusal: Reply | None = field("_refusal")
 
     def __init__(self, *, size: int, last: bool = False, refusal: Reply | None = None) -> None:
-        if not 0 <= size < 10**20:
+        if type(size) is not int or not 0 <= size < 10**20:
             raise LocalProtocolError(f"not a chunk size: {size}")
-        assign(self, "size", size)
-        assign(self, "last", last)
-        assign(self, "refusal", refusal)
+        self._size = size
+        self._last = last
+        self._refusal = refusal
 
 
 class MessageData(Command):
@@ -187,12 +207,15 @@ class MessageData(Command):
     How a body is cut into pieces means nothing.
     """
 
-    __slots__ = _fields = ("data",)
+    __slots__ = ("_data",)
+    _fields = ("data",)
 
-    data: bytes
+    data: bytes = field("_data")
 
     def __init__(self, *, data: bytes) -> None:
-        assign(self, "data", data)
+        if type(data) is not bytes:
+            raise LocalProtocolError(f"message data must be bytes, not {type(data).__name__}")
+        self._data = data
 
     def __repr__(self) -> str:
         return f"MessageData(data=<{len(self.data)} octets>)"
@@ -206,16 +229,16 @@ class EndOfMessage(Command):
     accepted all the same. None of these takes part in equality.
     """
 
-    __slots__ = ("long_lines", "nul", "refusal")
+    __slots__ = ("_long_lines", "_nul", "_refusal")
 
-    refusal: Reply | None
-    long_lines: bool
-    nul: bool
+    refusal: Reply | None = field("_refusal")
+    long_lines: bool = field("_long_lines")
+    nul: bool = field("_nul")
 
     def __init__(self, *, refusal: Reply | None = None, long_lines: bool = False, nul: bool = False) -> None:
-        assign(self, "refusal", refusal)
-        assign(self, "long_lines", long_lines)
-        assign(self, "nul", nul)
+        self._refusal = refusal
+        self._long_lines = long_lines
+        self._nul = nul
 
 
 class Rset(Command):
@@ -233,15 +256,16 @@ class Quit(Command):
 
 
 class _Argument(Command):
-    __slots__ = _fields = ("argument",)
+    __slots__ = ("_argument",)
+    _fields = ("argument",)
 
-    argument: str
+    argument: str = field("_argument")
 
     def __init__(self, *, argument: str) -> None:
         octets = _grammar.encode(argument, "the argument")
         if not _grammar.ARGUMENT.fullmatch(octets):
             raise LocalProtocolError(f"not an argument for {self.verb}: {argument!r}")
-        assign(self, "argument", argument)
+        self._argument = argument
 
 
 class Vrfy(_Argument):
@@ -259,15 +283,16 @@ class Expn(_Argument):
 
 
 class _OptionalArgument(Command):
-    __slots__ = _fields = ("argument",)
+    __slots__ = ("_argument",)
+    _fields = ("argument",)
 
-    argument: str | None
+    argument: str | None = field("_argument")
 
     def __init__(self, *, argument: str | None = None) -> None:
         if argument is not None:
             _Argument.__init__(self, argument=argument)  # type: ignore[arg-type]
         else:
-            assign(self, "argument", None)
+            self._argument = None
 
 
 class Help(_OptionalArgument):
@@ -291,10 +316,11 @@ class UnknownCommand(Command):
     in upper case; a verb that this library knows is refused, for its effect would be overlooked.
     """
 
-    __slots__ = _fields = ("name", "argument")
+    __slots__ = ("_argument", "_name")
+    _fields = ("name", "argument")
 
-    name: str
-    argument: str | None
+    name: str = field("_name")
+    argument: str | None = field("_argument")
 
     def __init__(self, *, name: str, argument: str | None = None) -> None:
         octets = _grammar.encode(name, "the verb")
@@ -306,8 +332,8 @@ class UnknownCommand(Command):
             _grammar.encode(argument, "the argument")
         ):
             raise LocalProtocolError(f"not an argument for {name}: {argument!r}")
-        assign(self, "name", name.upper())
-        assign(self, "argument", argument)
+        self._name = name.upper()
+        self._argument = argument
 
 
 class MalformedCommand(Command):
@@ -317,14 +343,15 @@ class MalformedCommand(Command):
     to send, or send another negative one. The connection goes on.
     """
 
-    __slots__ = _fields = ("line", "reply")
+    __slots__ = ("_line", "_reply")
+    _fields = ("line", "reply")
 
-    line: bytes
-    reply: Reply
+    line: bytes = field("_line")
+    reply: Reply = field("_reply")
 
     def __init__(self, *, line: bytes, reply: Reply) -> None:
-        assign(self, "line", line)
-        assign(self, "reply", reply)
+        self._line = line
+        self._reply = reply
 
 
 KNOWN_VERBS = frozenset(

@@ -20,7 +20,7 @@ from ._features import Features
 from ._limits import Limits
 from ._receive_buffer import ReceiveBuffer
 from ._replies import Reply
-from ._state import Machine, State
+from ._state import IN_TRANSACTION, Machine, State
 
 
 class Signal(Enum):
@@ -42,7 +42,7 @@ PAUSED: Final = Signal.PAUSED
 CLOSED: Final = Signal.CLOSED
 
 NO_FEATURES = Features()
-OVER = (State.CLOSED, State.FAILED)
+OVER = frozenset((State.CLOSED, State.FAILED))
 
 
 class Connection:
@@ -53,12 +53,12 @@ class Connection:
         "_eof",
         "_error",
         "_machine",
+        "_mail",
         "_out",
         "authenticated",
         "features",
         "limits",
         "lmtp",
-        "mail",
         "tls",
     )
 
@@ -70,8 +70,6 @@ class Connection:
     """Whether AUTH succeeded (235)."""
     features: Features
     """What the server offered in its last answer to EHLO; empty before, after HELO, and after STARTTLS."""
-    mail: Mail | None
-    """The MAIL that opened the transaction in progress."""
     limits: Limits
 
     def __init__(self, *, lmtp: bool, tls: bool, limits: Limits) -> None:
@@ -80,12 +78,27 @@ class Connection:
         self.limits = limits
         self.authenticated = False
         self.features = NO_FEATURES
-        self.mail = None
+        self._mail: Mail | None = None
         self._buffer = ReceiveBuffer()
         self._out: list[bytes] = []
         self._eof = False
         self._error: RemoteProtocolError | None = None
         self._machine = Machine()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether anything can still be said and read: not closed, not failed, no error of the peer's."""
+        return self._machine.state not in OVER and self._error is None
+
+    @property
+    def state(self) -> State:
+        """Where the session is."""
+        return self._machine.state
+
+    @property
+    def mail(self) -> Mail | None:
+        """The MAIL that opened the transaction in progress; None outside of one."""
+        return self._mail if self.state in IN_TRANSACTION else None
 
     def receive_data(self, data: bytes) -> None:
         """Store octets from the network; `b""` says that the peer will send no more.
@@ -106,6 +119,11 @@ class Connection:
         self._out.clear()
         return data
 
+    @property
+    def octets_to_send(self) -> int:
+        """How many octets `data_to_send()` would return."""
+        return sum(map(len, self._out))
+
     def fail(self) -> None:
         """Confess that octets were lost, or that nobody will read any more: nothing works after this."""
         self._machine.fail()
@@ -124,7 +142,6 @@ class Connection:
         self.tls = True
         self.features = NO_FEATURES
         self.authenticated = False
-        self.mail = None
 
     def _refuse_input(self, where: str) -> None:
         if self._buffer:
@@ -132,13 +149,11 @@ class Connection:
 
     def _fault(self, cause: ProtocolError, command: Command | None = None) -> RemoteProtocolError:
         """The peer's fault, remembered: every later attempt to read raises it again."""
-        self._error = RemoteProtocolError(str(cause), reply=refusal(cause), command=command)
+        self._error = RemoteProtocolError(
+            str(cause), code=cause.code, enhanced=cause.enhanced, reply=refusal(cause), command=command
+        )
         self._error.__cause__ = cause
         return self._error
-
-    def _check_alive(self) -> None:
-        if self._machine.state in OVER:
-            raise LocalProtocolError(f"the connection is {self._machine.state.value}")
 
     def _check_readable(self) -> None:
         if self._machine.state is State.FAILED:

@@ -6,8 +6,8 @@
      |   +- RemoteProtocolError   the peer did what the protocol forbids
      +- Refused                   the peer answered 4yz or 5yz, and the operation cannot go on
      +- NotOffered                the peer lacks an extension that the operation needs
-     +- TimedOut                  one of the timers of RFC 5321 4.5.3.2 ran out
      +- ConnectionLost            the connection died in the middle of an operation
+         +- TimedOut              one of the timers of RFC 5321 4.5.3.2 ran out
 
 The grammar and the constructors of messages raise `LocalProtocolError`, whoever wrote the octets
 that they judge. `_connection.py` is the one place that knows when these came from the peer; there it
@@ -16,12 +16,13 @@ becomes a `RemoteProtocolError`, or the event `MalformedCommand`, `from` the cau
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._commands import Command
     from ._limits import Timer
     from ._replies import Reply
+    from .ops import SendResult
 
 
 class SMTPError(Exception):
@@ -52,8 +53,16 @@ class RemoteProtocolError(ProtocolError):
     `command` is the command, if any, whose answer could not be understood.
     """
 
-    def __init__(self, message: str, *, reply: Reply | None = None, command: Command | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int = 501,
+        enhanced: str = "5.5.4",
+        reply: Reply | None = None,
+        command: Command | None = None,
+    ) -> None:
+        super().__init__(message, code=code, enhanced=enhanced)
         self.reply = reply
         self.command = command
 
@@ -79,22 +88,24 @@ class NotOffered(SMTPError):
         self.keyword = keyword
 
 
-class TimedOut(SMTPError, TimeoutError):
-    """The peer was silent for longer than `timer` allows (RFC 5321 4.5.3.2)."""
+class ConnectionLost(SMTPError):
+    """The connection broke in the middle of an operation; `__cause__` says how.
+
+    `result`: what is known of the message that was being sent, the same `SendResult` that the operation
+    would have returned; None for other operations. `sending`: only sending failed, and what the peer said
+    before may still be read.
+    """
+
+    def __init__(self, message: str, *, result: SendResult | None = None, sending: bool = False) -> None:
+        super().__init__(message)
+        self.result = result
+        self.sending = sending
+
+
+class TimedOut(ConnectionLost, TimeoutError):
+    """The peer was silent for longer than `timer` allows (RFC 5321 4.5.3.2); `seconds` is how long."""
 
     def __init__(self, timer: Timer, seconds: float) -> None:
         super().__init__(f"{timer.name}: nothing came within {seconds:g} seconds")
         self.timer = timer
         self.seconds = seconds
-
-
-class ConnectionLost(SMTPError):
-    """The connection broke in the middle of an operation; `__cause__` says how.
-
-    `result` is what is known of the message that was being sent: the same `SendResult` that the
-    operation would have returned. Recipients of whom nobody can say are `Status.UNKNOWN`.
-    """
-
-    def __init__(self, message: str, result: Any) -> None:
-        super().__init__(message)
-        self.result = result

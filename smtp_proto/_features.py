@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from . import _addresses, _grammar
 from ._errors import LocalProtocolError
-from ._message import FrozenMapping
+from ._message import FrozenMapping, field
 
 ParameterValue: TypeAlias = Any
 """int, str, a tuple, or True for a parameter without a value: as the entry of `PARAMETERS` says."""
@@ -36,7 +36,8 @@ class Features(FrozenMapping[tuple[str, ...]]):
         for keyword, parameters in (offered or {}).items():
             words = (keyword, *parameters)
             line = _grammar.encode(" ".join(words), "an EHLO keyword")
-            if not _grammar.EHLO_LINE.fullmatch(line) or len(line.split()) != len(words):
+            match = _grammar.EHLO_LINE.fullmatch(line)
+            if match is None or [match[1], *match[3].split()] != [word.encode() for word in words]:
                 raise LocalProtocolError(f"not an EHLO line (RFC 5321 4.1.1.1): {words!r}")
             items[keyword.upper()] = words[1:]
         super().__init__(items)
@@ -61,7 +62,7 @@ class Features(FrozenMapping[tuple[str, ...]]):
                 words = tuple(dict.fromkeys((*items.get("AUTH", ()), *words)))
             items[keyword] = words
         features = cls.__new__(cls)
-        features._items = items
+        dict.update(features, items)
         return features
 
     @property
@@ -110,12 +111,32 @@ class Parameter(NamedTuple):
 
 
 class Parameters(FrozenMapping[ParameterValue]):
-    """The parameters of one MAIL or RCPT: name, in upper case, to its typed value."""
+    """The parameters of one MAIL or RCPT: name, in upper case, to its typed value.
 
-    __slots__ = ()
+    Built from a mapping for the command `verb`; raises `LocalProtocolError` for what cannot be written.
+    """
 
+    __slots__ = ("_text", "_verb")
 
-NO_PARAMETERS = Parameters({})
+    verb: str = field("_verb")
+    text: str = field("_text")
+    """How they stand in the command, the blank in front included."""
+
+    def __init__(self, verb: str, given: Mapping[str, ParameterValue]) -> None:
+        words = []
+        for spelled, value in given.items():
+            name = spelled.upper()
+            if name in self:
+                raise LocalProtocolError(f"parameter {name} given twice")
+            entry = PARAMETERS.get((verb, name))
+            text, canonical = _write_private(name, value) if entry is None else _write(entry, value)
+            words.append(f" {name}" if text is None else f" {name}={text}")
+            dict.__setitem__(self, name, canonical)
+        self._verb = verb
+        self._text = "".join(words)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.verb, dict(self))
 
 
 def _parse_flag(octets: bytes | None) -> bool:
@@ -130,7 +151,7 @@ def _format_flag(value: ParameterValue) -> None:
 
 
 def _needs_value(octets: bytes | None) -> bytes:
-    if octets is None:
+    if not octets:
         raise LocalProtocolError("this parameter needs a value")
     return octets
 
@@ -140,6 +161,12 @@ def _parse_number(octets: bytes | None) -> int:
     if value is None:
         raise LocalProtocolError(f"not a number: {octets!r}")
     return value
+
+
+def _format_text(value: ParameterValue) -> str:
+    if not isinstance(value, int | str):
+        raise TypeError
+    return str(value)
 
 
 def _one_of(*words: str) -> Callable[[bytes | None], str]:
@@ -161,7 +188,7 @@ def _parse_auth(octets: bytes | None) -> str:
 
 
 def _format_auth(value: str) -> str:
-    return _addresses.xtext_encode(value) if value else "<>"
+    return "<>" if value == "" else _addresses.xtext_encode(value)
 
 
 _NOTIFY = ("SUCCESS", "FAILURE", "DELAY")
@@ -186,6 +213,8 @@ def _parse_orcpt(octets: bytes | None) -> OriginalRecipient:
 
 def _format_orcpt(value: ParameterValue) -> str:
     kind, address = value
+    if not _grammar.ADDRESS_TYPE.fullmatch(kind.encode()):
+        raise ValueError
     utf8 = kind.lower() == "utf-8"
     encode = _addresses.utf8_xtext_encode if utf8 else _addresses.xtext_encode
     return f"{kind};{encode(address)}"
@@ -194,14 +223,14 @@ def _format_orcpt(value: ParameterValue) -> str:
 PARAMETERS: dict[tuple[str, str], Parameter] = {
     (entry.verb, entry.name): entry
     for entry in (
-        Parameter("SIZE", "MAIL", "SIZE", _parse_number, str),  # RFC 1870
+        Parameter("SIZE", "MAIL", "SIZE", _parse_number, _format_text),  # RFC 1870
         Parameter(
-            "BODY", "MAIL", "8BITMIME", _one_of("7BIT", "8BITMIME", "BINARYMIME"), str
+            "BODY", "MAIL", "8BITMIME", _one_of("7BIT", "8BITMIME", "BINARYMIME"), _format_text
         ),  # RFC 6152, 3030
         Parameter("SMTPUTF8", "MAIL", "SMTPUTF8", _parse_flag, _format_flag),  # RFC 6531
         Parameter("REQUIRETLS", "MAIL", "REQUIRETLS", _parse_flag, _format_flag),  # RFC 8689
         Parameter("AUTH", "MAIL", "AUTH", _parse_auth, _format_auth),  # RFC 4954 5
-        Parameter("RET", "MAIL", "DSN", _one_of("FULL", "HDRS"), str),  # RFC 3461 4.3
+        Parameter("RET", "MAIL", "DSN", _one_of("FULL", "HDRS"), _format_text),  # RFC 3461 4.3
         Parameter("ENVID", "MAIL", "DSN", _parse_xtext, _addresses.xtext_encode),  # RFC 3461 4.4
         Parameter("NOTIFY", "RCPT", "DSN", _parse_notify, ",".join),  # RFC 3461 4.1
         Parameter("ORCPT", "RCPT", "DSN", _parse_orcpt, _format_orcpt),  # RFC 3461 4.2
@@ -209,20 +238,28 @@ PARAMETERS: dict[tuple[str, str], Parameter] = {
 }
 
 
-def keyword_for(verb: str, name: str, value: ParameterValue) -> str:
-    """The EHLO keyword that must be offered for this parameter with this value."""
+_NAMES = frozenset(name for _, name in PARAMETERS)
+
+
+def keyword_for(verb: str, name: str, value: ParameterValue) -> str | None:
+    """The EHLO keyword that must be offered for this parameter with this value.
+
+    None if there is none: the parameter belongs to the other command.
+    """
     if name == "BODY" and value == "BINARYMIME":
         return "BINARYMIME"  # RFC 3030 3: a keyword of its own, a value of BODY
     entry = PARAMETERS.get((verb, name))
-    return entry.keyword if entry else name
+    if entry is not None:
+        return entry.keyword
+    return None if name in _NAMES else name
 
 
 def parse_parameters(verb: str, octets: bytes, limit: int) -> Parameters:
     """The parameters behind a path. A name that comes twice is an error, whatever its value."""
-    words = octets.split()
+    words = [word for word in octets.split(b" ") if word]
     if len(words) > limit:
         raise LocalProtocolError(f"more than {limit} parameters")
-    parameters: dict[str, ParameterValue] = {}
+    parameters = Parameters.__new__(Parameters)
     for word in words:
         match = _grammar.ESMTP_PARAMETER.fullmatch(word)
         if match is None:
@@ -230,36 +267,41 @@ def parse_parameters(verb: str, octets: bytes, limit: int) -> Parameters:
         name = match[1].decode("ascii").upper()
         if name in parameters:
             raise LocalProtocolError(f"parameter {name} given twice")
-        parameters[name] = _parse_value(verb, name, match[2])
-    return Parameters(parameters)
+        entry = PARAMETERS.get((verb, name))
+        parse = entry.parse if entry is not None else _parse_text
+        dict.__setitem__(parameters, name, parse(match[2]))
+    parameters._verb = verb
+    parameters._text = " " + " ".join(word.decode("utf-8") for word in words)
+    return parameters
 
 
-def _parse_value(verb: str, name: str, octets: bytes | None) -> ParameterValue:
-    entry = PARAMETERS.get((verb, name))
-    if entry is not None:
-        return entry.parse(octets)
-    return True if octets is None else _grammar.decode(octets, f"the value of {name}")
+def _parse_text(octets: bytes | None) -> str | bool:
+    return True if octets is None else _grammar.decode(octets, "the value of a parameter")
 
 
-def format_parameter(verb: str, name: str, value: ParameterValue) -> str:
-    """One parameter as it stands in the command; what is no parameter raises."""
-    entry = PARAMETERS.get((verb, name.upper()))
+def _write(entry: Parameter, value: ParameterValue) -> tuple[str | None, ParameterValue]:
+    """The text of a value, and the value as the receiver will see it: who must be able to read it."""
     try:
-        text = entry.format(value) if entry else None if value is True else value
-        word = name if text is None else f"{name}={text}"
-        octets = _grammar.encode(word, "a parameter")
+        text = entry.format(value)
+        return text, entry.parse(None if text is None else text.encode("utf-8"))
     except (TypeError, ValueError, AttributeError):
-        raise LocalProtocolError(f"{value!r} is no value for {name}") from None
-    if not _grammar.ESMTP_PARAMETER.fullmatch(octets):
+        raise LocalProtocolError(f"a {type(value).__name__} that is no value for {entry.name}") from None
+
+
+def _write_private(name: str, value: ParameterValue) -> tuple[str | None, ParameterValue]:
+    """The same for a parameter that is in no entry: text, or True for none."""
+    if value is not True and not isinstance(value, str):
+        raise LocalProtocolError(f"a {type(value).__name__} that is no value for {name}")
+    word = name if value is True else f"{name}={value}"
+    match = _grammar.ESMTP_PARAMETER.fullmatch(_grammar.encode(word, "a parameter"))
+    if match is None or match[1] != name.encode():
         raise LocalProtocolError(f"not a parameter (RFC 5321 4.1.2): {word!r}")
-    return word
+    return (None if value is True else value), value
 
 
 def canonical_parameters(verb: str, given: Mapping[str, ParameterValue]) -> Parameters:
     """`given` as its receiver will see it, or `LocalProtocolError`."""
-    if not given:
-        return NO_PARAMETERS
-    if isinstance(given, Parameters):
-        return given
-    words = (format_parameter(verb, name, value) for name, value in given.items())
-    return parse_parameters(verb, " ".join(words).encode("utf-8"), len(given))
+    return given if isinstance(given, Parameters) and given.verb == verb else Parameters(verb, given)
+
+
+NO_PARAMETERS = Parameters("", {})

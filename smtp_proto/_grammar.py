@@ -19,7 +19,8 @@ _UTF8 = rb"\x80-\xff"
 
 # Let-dig = ALPHA / DIGIT;  Ldh-str = *( ALPHA / DIGIT / "-" ) Let-dig
 # sub-domain = Let-dig [Ldh-str]                                   (RFC 5321 4.1.2, RFC 6531 3.3)
-_SUB_DOMAIN = rb"[A-Za-z0-9%b]++(?:-++[A-Za-z0-9%b]++)*+" % (_UTF8, _UTF8)
+# RFC 1035 2.3.4: labels have 63 octets or less.
+_SUB_DOMAIN = rb"(?![A-Za-z0-9-]{64})[A-Za-z0-9%b]++(?:-++[A-Za-z0-9%b]++)*+" % (_UTF8, _UTF8)
 
 # Domain = sub-domain *("." sub-domain)                                         (RFC 5321 4.1.2)
 _DOMAIN = rb"%b(?:\.%b)*+" % (_SUB_DOMAIN, _SUB_DOMAIN)
@@ -60,6 +61,11 @@ _MAILBOX = rb"(?P<local>%b|%b)@(?P<domain>%b|%b)" % (
     _LITERAL,
 )
 
+# The commonest form of it, as text: an ASCII Dot-string at an ASCII Domain of at most 255 octets.
+PLAIN_MAILBOX = re.compile(
+    (rb"(%b)@(?=.{1,255}\Z)%b" % (_DOT_STRING, _DOMAIN)).replace(_UTF8, b"").decode("ascii")
+)
+
 # Path = "<" [ A-d-l ":" ] Mailbox ">";  A-d-l = At-domain *( "," At-domain )   (RFC 5321 4.1.2)
 _ROUTE = rb"(?P<route>@%b(?:,@%b)*+):" % (_DOMAIN, _DOMAIN)
 _PATH = rb"(?:(?:%b)?+%b)" % (_ROUTE, _MAILBOX)
@@ -84,18 +90,17 @@ ESMTP_PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~%b]++))?"
 # Old servers write "AUTH=LOGIN"; trailing and doubled blanks are common.
 EHLO_LINE = re.compile(rb" *+([A-Za-z0-9][A-Za-z0-9-]*+)(=[!-~]++)?((?: ++[!-~]++)*+) *+")
 
-# No command line holds a control character: CR and LF among them, which end one for some readers.
-COMMAND_CONTROL = re.compile(rb"[\0-\x1f\x7f]")
-
 # How other protocols begin: an HTTP request line, a header, a TLS ClientHello. Whoever sends these may
 # follow them with lines that a stranger chose (a browser's POST), so they end the session.
 FOREIGN = re.compile(
-    rb"(?:GET|POST|PUT|HEAD|OPTIONS|CONNECT|DELETE|PATCH|TRACE|PRI) .*|[A-Za-z][A-Za-z0-9-]*:.*"
+    rb"(?:GET|POST|PUT|HEAD|OPTIONS|CONNECT|DELETE|PATCH|TRACE|PRI) .*|[A-Za-z][A-Za-z0-9-]*:.*|\x16.*",
+    re.DOTALL,
 )
 TLS_HANDSHAKE = b"\x16"
 
-# Verbs have no rule of their own; every registered one is a word of letters.
-VERB = re.compile(rb"[A-Za-z][A-Za-z0-9-]*+")
+# Verbs have no rule of their own; every registered one is a word of letters. "BDAT10" is none: it is a
+# BDAT gone wrong, and its chunk may follow.
+VERB = re.compile(rb"(?!(?i:BDAT).)[A-Za-z][A-Za-z0-9-]*+")
 
 # String = Atom / Quoted-string: what VRFY, EXPN, HELP and NOOP take. Clients send whole phrases.
 ARGUMENT = re.compile(rb"[!-~%b](?:[ -~%b]*[!-~%b])?" % (_UTF8, _UTF8, _UTF8))
@@ -114,7 +119,10 @@ BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]
 REPLY_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n]*+))?")
 
 # status-code = ("2"/"4"/"5") "." 1*3digit "." 1*3digit, without leading zeros      (RFC 3463 2)
-ENHANCED_CODE = re.compile(r"([245])\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})(?![^ ])")
+ENHANCED_CODE = re.compile(r"[245](?:\.(?:0|[1-9][0-9]{0,2})){2}(?![^ ])")
+
+# A whole reply of one line, which nearly all are.
+ONE_LINE_REPLY = re.compile(rb"([2-5][0-9][0-9])(?: ([^\r\n\0]*+))?\r\n")
 
 # xtext = *( xchar / hexchar );  xchar = %d33-42 / %d44-60 / %d62-126                 (RFC 3461 4)
 # hexchar = "+" 2(%x30-39 / %x41-46); lower case is taken, as everywhere.
@@ -161,6 +169,8 @@ def is_address_literal(octets: bytes) -> bool:
 
 def encode(text: str, what: str) -> bytes:
     """`text` in UTF-8, for use in a command: no control character, no lone surrogate."""
+    if text.isprintable() and text.isascii():
+        return text.encode("ascii")
     if _CONTROL.search(text):
         raise LocalProtocolError(f"control character in {what}: {text!r}")
     try:
@@ -176,7 +186,7 @@ def decode(octets: bytes, what: str) -> str:
     except UnicodeDecodeError:
         raise LocalProtocolError(f"{what} is not UTF-8: {octets!r}", code=553, enhanced="5.6.7") from None
     if _CONTROL.search(text):
-        raise LocalProtocolError(f"control character in {what}: {text!r}", code=553)
+        raise LocalProtocolError(f"control character in {what}: {text!r}")
     return text
 
 

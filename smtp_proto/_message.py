@@ -6,13 +6,18 @@ the rest of the core, and most messages turn what they are given into its canoni
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 _V = TypeVar("_V")
 
-# How a constructor fills the slots of an object that is otherwise frozen.
-assign = object.__setattr__
+
+def field(slot: str) -> Any:
+    """An attribute that can be read and not assigned. Its constructor fills the slot behind it.
+
+    The alternative, a `__setattr__` that refuses, would make the constructors three times slower.
+    """
+    return property(attrgetter(slot))
 
 
 class Message:
@@ -22,8 +27,8 @@ class Message:
 
     _fields: ClassVar[tuple[str, ...]] = ()
     """Names of the fields that make up the value, in order."""
-    _secret: ClassVar[bool] = False
-    """Whether `repr` hides octets: they are somebody's password."""
+    _secret: ClassVar[tuple[str, ...]] = ()
+    """Names of the fields that `repr` hides: they are somebody's password."""
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self._fields)
@@ -42,13 +47,7 @@ class Message:
 
     def _show(self, name: str) -> str:
         value = getattr(self, name)
-        return "<hidden>" if self._secret and isinstance(value, bytes) else repr(value)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable")
+        return "<hidden>" if name in self._secret and value is not None else repr(value)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), dict(zip(self._fields, self._values(), strict=True)))
@@ -58,28 +57,19 @@ def _rebuild(cls: type[Message], fields: dict[str, Any]) -> Message:
     return cls(**fields)
 
 
-class FrozenMapping(Mapping[str, _V]):
-    """A mapping that cannot change and can be hashed."""
+class FrozenMapping(dict[str, _V]):
+    """A dict that cannot change, and so can be hashed."""
 
-    __slots__ = ("_items",)
+    __slots__ = ()
 
-    def __init__(self, items: Mapping[str, _V]) -> None:
-        self._items = dict(items)
+    def _refuse(self, *arguments: object, **named: object) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} cannot change")
 
-    def __getitem__(self, key: str) -> _V:
-        return self._items[key]
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
 
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._items
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._items.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._items)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self),)

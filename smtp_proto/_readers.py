@@ -29,19 +29,29 @@ from ._commands import (
     StartTLS,
     UnknownCommand,
     Vrfy,
+    received_mail,
+    received_rcpt,
 )
 from ._errors import LocalProtocolError
 from ._features import NO_PARAMETERS, Parameters, parse_parameters
 from ._limits import Limits
 from ._receive_buffer import ReceiveBuffer
-from ._replies import AuthChallenge, Greeting, Hello, Reply, decode_base64, received
+from ._replies import (
+    AuthChallenge,
+    Greeting,
+    Hello,
+    Reply,
+    decode_base64,
+    received,
+    received_line,
+)
 from ._state import Opening
 
 
 class ReplyReader:
     """Reads replies, line by line, and remembers the lines of one that is not complete."""
 
-    __slots__ = ("_bare_lf", "_code", "_limits", "_lines", "_octets")
+    __slots__ = ("_bare_lf", "_code", "_limits", "_lines", "_octets", "_one_line", "began")
 
     def __init__(self, limits: Limits, *, bare_lf: bool) -> None:
         self._limits = limits
@@ -49,14 +59,29 @@ class ReplyReader:
         self._code = 0
         self._lines: list[str] = []
         self._octets = 0
+        self._one_line = min(limits.reply_line, limits.reply_octets)
+        self.began = 0  # where in the stream the reply begins
 
     @property
     def is_inside(self) -> bool:
         """Whether some lines of a reply have come, and others have not."""
         return bool(self._lines)
 
-    def read(self, buffer: ReceiveBuffer) -> tuple[int, tuple[str, ...]] | None:
-        """Code and lines of the next reply, or None if it is not complete (RFC 5321 4.2.1)."""
+    def read(self, buffer: ReceiveBuffer, to: Command | None = None) -> Reply | None:
+        """The next reply, as an answer to `to`, or None if it is not complete (RFC 5321 4.2.1)."""
+        kind = type(to)
+        if not self._lines:
+            self.began = buffer.taken
+            if kind not in _KINDS:
+                line = buffer.match_line(_grammar.ONE_LINE_REPLY, self._one_line)
+                if line is not None:
+                    return received_line(int(line[0]), line[1])  # three digits, by the pattern
+        parts = self._read_lines(buffer, kind)
+        return None if parts is None else _KINDS.get(kind, received)(*parts)
+
+    def _read_lines(
+        self, buffer: ReceiveBuffer, kind: type[Command | None]
+    ) -> tuple[int, tuple[str, ...]] | None:
         limits = self._limits
         while (line := buffer.read_line(limits.reply_line, bare_lf=self._bare_lf)) is not None:
             match = _grammar.REPLY_LINE.fullmatch(line)
@@ -67,7 +92,10 @@ class ReplyReader:
             if self._lines and code != self._code:
                 raise LocalProtocolError(f"a reply with both {self._code} and {code}")
             self._code = code
-            self._lines.append(text.decode("utf-8", "surrogateescape"))
+            if b"\0" not in text:
+                self._lines.append(text.decode("utf-8", "surrogateescape"))
+            elif kind not in (Ehlo, Lhlo) or not self._lines:
+                raise LocalProtocolError(f"NUL in a reply: {line[:80]!r}")
             self._octets += len(line) + 2
             if len(self._lines) > limits.reply_lines:
                 raise LocalProtocolError(f"a reply of more than {limits.reply_lines} lines")
@@ -81,33 +109,58 @@ class ReplyReader:
         return None
 
 
-def read_reply(code: int, lines: tuple[str, ...], to: Command | None) -> Reply:
-    """The reply with these lines, of the class that an answer to `to` has."""
-    kind: type[Reply] = Reply
-    if code == 220 and type(to) is Opening:
-        kind = Greeting
-    elif code < 300 and type(to) in (Ehlo, Lhlo):
-        kind = Hello
-        lines = (lines[0], *(line for line in lines[1:] if "\0" not in line))
-    elif code == 334 and type(to) in (Auth, AuthResponse):
-        kind = AuthChallenge
-    if any("\0" in line for line in lines):
-        raise LocalProtocolError(f"NUL in a reply: {lines!r}")
-    return received(code, lines, None if type(to) is Opening else to, kind)
+def _greeting(code: int, lines: tuple[str, ...]) -> Reply:
+    return Greeting(lines=lines) if code == 220 else received(code, lines)
+
+
+def _hello(code: int, lines: tuple[str, ...]) -> Reply:
+    return Hello(lines=lines, code=code) if code < 300 else received(code, lines)
+
+
+def _challenge(code: int, lines: tuple[str, ...]) -> Reply:
+    if code != 334:
+        return received(code, lines)
+    return AuthChallenge(data=decode_base64(lines[0].strip(" ").encode("utf-8", "surrogateescape")))
+
+
+# The commands whose answers are more than text, and what makes these.
+_KINDS: dict[type[Command | None], Callable[[int, tuple[str, ...]], Reply]] = {
+    Opening: _greeting,
+    Ehlo: _hello,
+    Lhlo: _hello,
+    Auth: _challenge,
+    AuthResponse: _challenge,
+}
+
+
+class Fatal(LocalProtocolError):
+    """A fault of the client after which its octets cannot be told from commands any more."""
+
+
+def weigh(line: bytes, exc: LocalProtocolError) -> LocalProtocolError:
+    """What `exc` is on this line: worse, if what follows the line cannot be taken for commands."""
+    if _grammar.FOREIGN.fullmatch(line):
+        return Fatal("this is SMTP, and in the clear", code=554, enhanced="5.5.1")
+    if line[:4].upper() == b"BDAT":  # nobody knows how many octets follow
+        return Fatal(str(exc), code=exc.code, enhanced=exc.enhanced)
+    return exc
+
+
+def is_last_in_group(line: bytes) -> bool:
+    """Whether nothing may stand behind this line before it is answered: behind a refused DATA it is the
+    body, and behind a line with a bare CR or LF another attempt to make us run what is no command."""
+    return line[:4].upper() == b"DATA" or b"\r" in line or b"\n" in line
 
 
 def read_command(line: bytes, limits: Limits) -> Command:
-    """The command on this line (without its CRLF)."""
-    if _grammar.COMMAND_CONTROL.search(line):
-        raise LocalProtocolError("control character in a command", code=500, enhanced="5.5.2")
+    """The command on this line (without its CRLF). No rule for an argument lets a control character pass."""
     verb, _, argument = line.partition(b" ")
-    argument = argument.strip(b" ")
     reader = _READERS.get(verb.upper())
     if reader is not None:
-        return reader(argument, limits)
+        return reader(argument.strip(b" "), limits)
     if not _grammar.VERB.fullmatch(verb):
         raise LocalProtocolError("not a command", code=500, enhanced="5.5.2")
-    return UnknownCommand(name=verb.decode("ascii"), argument=_text(argument))
+    return UnknownCommand(name=verb.decode("ascii"), argument=_text(argument.strip(b" ")))
 
 
 def read_auth_response(line: bytes) -> AuthResponse:
@@ -128,7 +181,7 @@ def _alone(command: type[Command]) -> Callable[[bytes, Limits], Command]:
     return read
 
 
-def _hello(command: type[Ehlo | Helo | Lhlo]) -> Callable[[bytes, Limits], Command]:
+def _introduction(command: type[Ehlo | Helo | Lhlo]) -> Callable[[bytes, Limits], Command]:
     return lambda argument, limits: command(domain=_text(argument) or "")
 
 
@@ -154,20 +207,14 @@ def _mail(argument: bytes, limits: Limits) -> Mail:
     match = _grammar.MAIL_ARGUMENT.fullmatch(argument)
     if match is None:
         raise LocalProtocolError("expected MAIL FROM:<address>", enhanced="5.1.7")
-    return Mail(
-        reverse_path=path_from_match(match, Path),
-        parameters=_parameters("MAIL", match["parameters"], limits),
-    )
+    return received_mail(path_from_match(match, Path), _parameters("MAIL", match["parameters"], limits))
 
 
 def _rcpt(argument: bytes, limits: Limits) -> Rcpt:
     match = _grammar.RCPT_ARGUMENT.fullmatch(argument)
     if match is None:
         raise LocalProtocolError("expected RCPT TO:<address>", enhanced="5.1.3")
-    return Rcpt(
-        forward_path=path_from_match(match, Path),
-        parameters=_parameters("RCPT", match["parameters"], limits),
-    )
+    return received_rcpt(path_from_match(match, Path), _parameters("RCPT", match["parameters"], limits))
 
 
 def _parameters(verb: str, octets: bytes | None, limits: Limits) -> Parameters:
@@ -183,9 +230,9 @@ def _bdat(argument: bytes, limits: Limits) -> Bdat:
 
 
 _READERS: dict[bytes, Callable[[bytes, Limits], Command]] = {
-    b"EHLO": _hello(Ehlo),
-    b"HELO": _hello(Helo),
-    b"LHLO": _hello(Lhlo),
+    b"EHLO": _introduction(Ehlo),
+    b"HELO": _introduction(Helo),
+    b"LHLO": _introduction(Lhlo),
     b"STARTTLS": _alone(StartTLS),
     b"AUTH": _auth,
     b"MAIL": _mail,

@@ -6,16 +6,21 @@ A search goes on where the last one stopped, and what is read is cut off the fro
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from ._errors import LocalProtocolError
 
 
 class ReceiveBuffer:
     """A queue of octets with reads that either succeed whole or leave it as it was."""
 
-    __slots__ = ("_searched", "octets")
+    __slots__ = ("_searched", "end", "octets", "taken")
 
     def __init__(self) -> None:
         self.octets = bytearray()
+        self.taken = 0  # octets cut off so far: where in the stream the buffer begins
+        self.end = 0  # where in the stream the buffer ends
         self._searched = 0
 
     def __len__(self) -> int:
@@ -24,6 +29,7 @@ class ReceiveBuffer:
     def append(self, data: bytes) -> None:
         """Store what came from the network."""
         self.octets += data
+        self.end += len(data)
 
     def read_line(self, limit: int, *, bare_lf: bool) -> bytes | None:
         """The next line without its end, or None if it is not complete.
@@ -39,14 +45,33 @@ class ReceiveBuffer:
                 raise LocalProtocolError(f"line of more than {limit} octets", code=500)
             self._searched = max(0, len(self.octets) - len(end) + 1)
             return None
-        line = self.take(at + len(end))
-        return line[: -2 if line[-2:] == b"\r\n" else -1]
+        line = bytes(self.octets[:at])
+        del self.octets[: at + len(end)]
+        self.taken += at + len(end)
+        self._searched = 0
+        return line[:-1] if bare_lf and line.endswith(b"\r") else line
 
-    def skip_line(self) -> bool:
-        """Drop everything up to the next CRLF; whether it was there."""
-        at = self.octets.find(b"\r\n")
+    def match_line(self, pattern: re.Pattern[bytes], limit: int) -> tuple[Any, ...] | None:
+        """The groups of `pattern`, which matches a whole line and its end; None if it does not.
+
+        Only tried when the line is new: what comes octet by octet is not looked at again and again.
+        """
+        if self._searched:
+            return None
+        match = pattern.match(self.octets)
+        if match is None or (end := match.end()) > limit:
+            return None
+        groups = match.groups()
+        del self.octets[:end]
+        self.taken += end
+        return groups
+
+    def skip_line(self, *, bare_lf: bool) -> bool:
+        """Drop everything up to the end of the line; whether it was there."""
+        end = b"\n" if bare_lf else b"\r\n"
+        at = self.octets.find(end)
         if at >= 0:
-            self.take(at + 2)
+            self.take(at + len(end))
             return True
         keep = 1 if self.octets[-1:] == b"\r" else 0
         self.take(len(self.octets) - keep)
@@ -54,7 +79,12 @@ class ReceiveBuffer:
 
     def take(self, count: int) -> bytes:
         """Cut off the first `count` octets, or all if there are fewer."""
-        taken = bytes(self.octets[:count])
-        del self.octets[:count]
+        if count >= len(self.octets):
+            taken = bytes(self.octets)
+            self.octets.clear()
+        else:
+            taken = bytes(memoryview(self.octets)[:count])
+            del self.octets[:count]
+        self.taken += len(taken)
         self._searched = 0
         return taken

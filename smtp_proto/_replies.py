@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from . import _grammar
 from ._errors import LocalProtocolError
 from ._features import Features
-from ._message import Message, assign
+from ._message import Message, field
 
 if TYPE_CHECKING:
     from ._addresses import Path
@@ -34,16 +34,14 @@ class Reply(Message):
     that is none.
     """
 
-    __slots__ = ("code", "enhanced", "lines", "recipient", "to")
+    __slots__ = ("_code", "_enhanced", "_lines", "_octets", "_recipient", "_text", "_to")
     _fields: ClassVar[tuple[str, ...]] = ("code", "lines", "enhanced")
 
-    code: int
-    lines: tuple[str, ...]
-    enhanced: str | None
-    to: Command | None
+    code: int = field("_code")
+    to: Command | None = field("_to")
     """The command that this answers; None for the opening of the connection and for a reply that
     nobody asked for. Set on receipt, and no part of the value."""
-    recipient: Path | None
+    recipient: Path | None = field("_recipient")
     """In LMTP, the recipient for whom this is the verdict (RFC 2033 4.2). No part of the value."""
 
     def __init__(
@@ -56,14 +54,36 @@ class Reply(Message):
     ) -> None:
         if not 200 <= code <= 599:
             raise LocalProtocolError(f"not a reply code (RFC 5321 4.2): {code}")
-        if isinstance(lines, str) or (lines is not None and (text or not lines)):
+        if lines is not None and (text or not lines):
             raise LocalProtocolError("give text, or a sequence of at least one line")
-        texts = tuple(_grammar.one_line(line, "a reply") for line in lines or (text,))
+        texts = _texts(lines or (text,))
         if enhanced is None:
             enhanced, texts = split_enhanced(code, texts)
         elif find_enhanced(code, enhanced) != enhanced:
             raise LocalProtocolError(f"not an enhanced status code for {code}: {enhanced!r}")
-        _fill(self, code, texts, enhanced, None)
+        self._fill(code, texts, enhanced)
+
+    def _fill(self, code: int, lines: tuple[str, ...] | None, enhanced: str | None) -> None:
+        self._code = code
+        self._lines = lines
+        self._enhanced = enhanced
+        self._text: bytes | None = None  # as received; lines and enhanced code wait to be asked for
+        self._to: Command | None = None
+        self._recipient: Path | None = None
+        self._octets: bytes | None = None  # as sent, once it was
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The texts of the lines, without codes."""
+        if self._lines is None:
+            text = (self._text or b"").decode("utf-8", "surrogateescape")
+            self._enhanced, self._lines = split_enhanced(self._code, (text,))
+        return self._lines
+
+    @property
+    def enhanced(self) -> str | None:
+        """The enhanced status code, such as "5.1.1" (RFC 3463)."""
+        return self._enhanced if self.lines else None
 
     @property
     def text(self) -> str:
@@ -90,24 +110,16 @@ class Reply(Message):
         return " ".join(word for word in words if word)
 
 
-def _fill(
-    reply: Reply,
-    code: int,
-    lines: tuple[str, ...],
-    enhanced: str | None,
-    to: Command | None,
-) -> None:
-    assign(reply, "code", code)
-    assign(reply, "lines", lines)
-    assign(reply, "enhanced", enhanced)
-    assign(reply, "to", to)
-    assign(reply, "recipient", None)
+def _texts(lines: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(lines, str):
+        raise LocalProtocolError(f"a sequence of lines, and not one text: {lines!r}")
+    return tuple(_grammar.one_line(line, "a reply") for line in lines)
 
 
 def find_enhanced(code: int, line: str) -> str | None:
     """The enhanced status code with which `line` begins, if it fits `code` (RFC 2034 4)."""
     match = _grammar.ENHANCED_CODE.match(line)
-    return match[0] if match and match[1] == str(code // 100) else None
+    return match[0] if match and match[0][0] == str(code)[0] else None
 
 
 def split_enhanced(code: int, lines: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
@@ -141,8 +153,8 @@ class Greeting(Reply):
     ) -> None:
         if code != 220 or (lines is not None and (domain or text)):
             raise LocalProtocolError("a greeting is 220, and has a domain and a text, or lines")
-        texts = lines or (f"{domain} {text}".rstrip(" "),)
-        _fill(self, 220, tuple(_grammar.one_line(line, "a greeting") for line in texts), None, None)
+        texts = _texts(lines or (f"{domain} {text}".rstrip(" "),))
+        self._fill(220, texts, None)
 
     @property
     def domain(self) -> str:
@@ -153,10 +165,10 @@ class Greeting(Reply):
 class Hello(Reply):
     """The positive answer to EHLO or LHLO: the server's name, and what it offers (RFC 5321 4.1.1.1)."""
 
-    __slots__ = ("features",)
+    __slots__ = ("_features",)
     _fields = ("code", "lines")
 
-    features: Features
+    features: Features = field("_features")
 
     def __init__(
         self,
@@ -172,9 +184,9 @@ class Hello(Reply):
         if not lines:
             features = features or Features()
             lines = (f"{domain} {text}".rstrip(" "), *features.lines)
-        texts = tuple(_grammar.one_line(line, "a reply") for line in lines)
-        _fill(self, code, texts, None, None)
-        assign(self, "features", features or Features.from_lines(texts[1:]))
+        texts = _texts(lines)
+        self._fill(code, texts, None)
+        self._features = features or Features.from_lines(texts[1:])
 
     @property
     def domain(self) -> str:
@@ -185,16 +197,18 @@ class Hello(Reply):
 class AuthChallenge(Reply):
     """334: the server's next word in a SASL exchange (RFC 4954 4); `data` before base64."""
 
-    __slots__ = ("data",)
-    _fields = ("data",)
-    _secret = True
+    __slots__ = ("_data",)
+    _fields = _secret = ("data",)
 
-    data: bytes
+    data: bytes = field("_data")
 
     def __init__(self, *, data: bytes) -> None:
         text = b2a_base64(data, newline=False).decode("ascii")
-        _fill(self, 334, (text,), None, None)
-        assign(self, "data", data)
+        self._fill(334, (text,), None)
+        self._data = data
+
+    def __str__(self) -> str:
+        return "334 <hidden>"
 
 
 def decode_base64(octets: bytes) -> bytes:
@@ -204,20 +218,18 @@ def decode_base64(octets: bytes) -> bytes:
     return a2b_base64(octets)
 
 
-def received(code: int, lines: tuple[str, ...], to: Command | None, kind: type[Reply] = Reply) -> Reply:
+def received(code: int, lines: tuple[str, ...]) -> Reply:
     """A reply from the wire, whose lines the reader has judged already."""
-    reply: Reply
-    if kind is Reply:
-        enhanced, texts = split_enhanced(code, lines)
-        reply = Reply.__new__(Reply)
-        _fill(reply, code, texts, enhanced, to)
-    elif kind is AuthChallenge:
-        octets = lines[0].encode("utf-8", "surrogateescape")
-        reply = AuthChallenge(data=decode_base64(octets.strip(b" ")))
-    elif kind is Greeting:
-        reply = Greeting(lines=lines)
-    else:
-        reply = Hello(lines=lines, code=code)
-    if kind is not Reply:
-        assign(reply, "to", to)
+    reply = Reply.__new__(Reply)
+    enhanced, texts = split_enhanced(code, lines)
+    reply._fill(code, texts, enhanced)
+    return reply
+
+
+def received_line(code: int, text: bytes | None) -> Reply:
+    """A reply of one line from the wire. Nobody reads the text of most of them."""
+    reply = Reply.__new__(Reply)
+    reply._code = code
+    reply._text = text
+    reply._lines = reply._enhanced = reply._to = reply._recipient = reply._octets = None
     return reply

@@ -32,7 +32,7 @@ class Session(Protocol):
 
 def check(session: Session, command: Command) -> None:
     """Raise `LocalProtocolError` if an extension that `command` uses is not there to be used."""
-    rule = _RULES.get(type(command))
+    rule = RULES.get(type(command))
     if rule is not None:
         rule(session, command)
 
@@ -60,20 +60,24 @@ def _auth(session: Session, command: Auth) -> None:
 
 
 def _mail(session: Session, command: Mail) -> None:
-    _parameters(session, "MAIL", command.parameters)
-    if "REQUIRETLS" in command.parameters and not session.tls:  # RFC 8689 4.1
-        raise LocalProtocolError("REQUIRETLS without TLS", code=530, enhanced="5.7.10")
-    _utf8(session, command.reverse_path, command.parameters)
+    parameters = command.parameters
+    if parameters:
+        _parameters(session, "MAIL", parameters)
+        if "REQUIRETLS" in parameters and not session.tls:  # RFC 8689 4.1
+            raise LocalProtocolError("REQUIRETLS without TLS", code=530, enhanced="5.7.10")
+    if not command.reverse_path.is_ascii:
+        _utf8(command.reverse_path, command)
 
 
 def _rcpt(session: Session, command: Rcpt) -> None:
-    _parameters(session, "RCPT", command.parameters)
-    if session.mail is not None:
-        _utf8(session, command.forward_path, session.mail.parameters)
+    if command.parameters:
+        _parameters(session, "RCPT", command.parameters)
+    if not command.forward_path.is_ascii:
+        _utf8(command.forward_path, session.mail)
 
 
 def _data(session: Session, command: Data) -> None:
-    mail = session.mail
+    mail = session.mail if "BINARYMIME" in session.features else None
     if mail is not None and mail.parameters.get("BODY") == "BINARYMIME":  # RFC 3030 3
         raise LocalProtocolError("a BINARYMIME message needs BDAT", code=503, enhanced="5.5.1")
 
@@ -93,14 +97,14 @@ def _parameters(session: Session, verb: str, parameters: Parameters) -> None:
             raise LocalProtocolError(f"parameter {name} is not offered for {verb}", code=555)
 
 
-def _utf8(session: Session, path: Path, mail_parameters: Parameters) -> None:
-    if not path.with_route.isascii() and "SMTPUTF8" not in mail_parameters:  # RFC 6531 3.5
+def _utf8(path: Path, mail: Mail | None) -> None:
+    if mail is not None and "SMTPUTF8" not in mail.parameters:  # RFC 6531 3.5
         raise LocalProtocolError(
             f"an address beyond ASCII needs SMTPUTF8 on MAIL: {path!r}", code=553, enhanced="5.6.7"
         )
 
 
-_RULES: dict[type[Command], Callable[[Any, Any], None]] = {
+RULES: dict[type[Command], Callable[[Any, Any], None]] = {
     Ehlo: _smtp_only,
     Helo: _smtp_only,
     Lhlo: _lmtp_only,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from . import _grammar, _rules
+from collections.abc import Callable
+from typing import Any
+
+from . import _grammar
 from ._body import ChunkReader, DataReader, LineEnds
 from ._commands import (
     Auth,
     AuthResponse,
     Bdat,
     Command,
+    Data,
     Ehlo,
     EndOfMessage,
     Helo,
@@ -24,6 +28,7 @@ from ._connection import (
     CLOSED,
     NEED_DATA,
     NO_FEATURES,
+    OVER,
     PAUSED,
     Connection,
     Signal,
@@ -32,23 +37,11 @@ from ._connection import (
 )
 from ._errors import LocalProtocolError, ProtocolError
 from ._limits import DEFAULT_LIMITS, Limits, Timer
-from ._readers import read_auth_response, read_command
+from ._readers import Fatal, is_last_in_group, read_auth_response, read_command, weigh
 from ._replies import AuthChallenge, Greeting, Hello, Reply
-from ._state import OPENING, Opening, State
+from ._rules import RULES
+from ._state import IN_TRANSACTION, OPENING, TABLE, Opening, State
 from ._writers import write_reply
-
-_IN_TRANSACTION = (
-    State.MAIL,
-    State.RCPT,
-    State.DATA,
-    State.CHUNK,
-    State.BDAT,
-    State.BDAT_FAILED,
-)
-
-
-class _Fatal(LocalProtocolError):
-    """A fault of the client after which its octets cannot be told from commands any more."""
 
 
 class ServerConnection(Connection):
@@ -70,11 +63,12 @@ class ServerConnection(Connection):
         "_answering",
         "_chunk",
         "_errors",
-        "_last_in_group",
+        "_line",
         "_line_ends",
         "_must_refuse",
         "_reader",
         "_recipients",
+        "_refused",
         "_skip_line",
         "_skip_octets",
         "_verdicts",
@@ -94,21 +88,16 @@ class ServerConnection(Connection):
         self._accept_bare_lf = accept_bare_lf
         self._answering: Command | None = OPENING
         self._must_refuse = False
-        # The answer to this command must be read before more is sent; what is there already is a
-        # body whose DATA was refused, or another attempt to make us run what is not a command.
-        self._last_in_group = False
+        self._line = b""  # that is being answered
         self._reader: DataReader | ChunkReader | None = None
         self._chunk: Bdat | None = None
         self._recipients = 0
         self._verdicts = 0
         self._skip_line = False
         self._skip_octets = 0
+        # Waits for the end of the octets that are skipped.
+        self._refused: MalformedCommand | None = None
         self._errors = 0
-
-    @property
-    def state(self) -> State:
-        """Where the session is."""
-        return self._machine.state
 
     @property
     def timer(self) -> Timer:
@@ -123,32 +112,29 @@ class ServerConnection(Connection):
         send, when the client breaks the protocol beyond repair, and on its end of file in the middle
         of something; `LocalProtocolError` after `fail()`.
         """
-        self._check_readable()
         state = self._machine.state
-        if state is State.CLOSED:
-            return CLOSED
-        if state is State.TLS or isinstance(self._answering, StartTLS):
-            self._refuse_input("behind STARTTLS")
-            return PAUSED
-        if self._answering is not None:
-            return PAUSED
+        if self._error is not None or self._answering is not None or state in _NOT_READING:
+            return self._pause()
         try:
-            if self._reader is not None and state in (State.DATA, State.CHUNK):
+            if self._reader is not None and state in _IN_BODY:
                 return self._next_of_body(self._reader)
             return self._next_command(state)
         except LocalProtocolError as exc:
             raise self._fault(exc) from exc
 
+    def _pause(self) -> Signal:
+        self._check_readable()
+        if self._machine.state is State.CLOSED:
+            return CLOSED
+        if self._machine.state is State.TLS or isinstance(self._answering, StartTLS):
+            self._refuse_input("behind STARTTLS")
+        return PAUSED
+
     def _next_of_body(self, reader: DataReader | ChunkReader) -> Command | Signal:
-        if isinstance(reader, DataReader):
-            data = b"" if reader.ended else reader.read(self._buffer)
-            ended = reader.ended
-        else:
-            data = reader.read(self._buffer)
-            ended = not reader.missing
+        data = reader.read(self._buffer)
         if data:
             return MessageData(data=data)
-        if not ended:
+        if not reader.ended:
             return self._need_data("in the middle of a message")
         if isinstance(reader, ChunkReader) and not reader.last:
             self._answering = self._chunk
@@ -161,115 +147,132 @@ class ServerConnection(Connection):
         return end
 
     def _next_command(self, state: State) -> Command | Signal:
-        buffer = self._buffer
-        if self._skip_octets:
-            self._skip_octets -= len(buffer.take(self._skip_octets))
-        if self._skip_line:
-            self._skip_line = not buffer.skip_line()
-        if self._skip_octets or self._skip_line:
-            return self._need_data("in the middle of what is refused")
-        if buffer.octets[:1] == _grammar.TLS_HANDSHAKE:
-            raise LocalProtocolError("a TLS handshake in the clear", code=554, enhanced="5.5.1")
-        is_auth = state is State.AUTH or buffer.octets[:5].upper() == b"AUTH "
-        limit = self.limits.auth_line if is_auth else self.limits.command_line
+        if self._skip_octets or self._skip_line or self._refused is not None:
+            return self._next_after_refused(state)
         try:
-            line = buffer.read_line(limit, bare_lf=self._accept_bare_lf)
+            line = self._read_line(state)
+            if line is None:
+                return self._need_data("in the middle of a command")
+            if state is _AUTH:
+                self._line = b""
+                command: Command = read_auth_response(line)
+            else:
+                self._line = line
+                command = read_command(line, self.limits)
         except LocalProtocolError as exc:
-            self._skip_line = True
-            return self._malformed(bytes(buffer.octets[:limit]), exc)
-        if line is None:
-            return self._need_data("in the middle of a command")
+            return self._malformed(weigh(self._line, exc))
+        kind = type(command)
         try:
-            command = read_auth_response(line) if state is State.AUTH else self._read(line)
-        except LocalProtocolError as exc:
-            return self._malformed(b"" if state is State.AUTH else line, exc)
-        if isinstance(command, UnknownCommand):
-            self._count_error()
-        self._machine.said(command)
-        if isinstance(command, Bdat):
-            return self._begin_chunk(command)
-        self._answering = command
-        return command
-
-    def _read(self, line: bytes) -> Command:
-        """The command on this line, if it may be said now."""
-        self._last_in_group = line[:4].upper() == b"DATA" or b"\r" in line or b"\n" in line
-        if _grammar.FOREIGN.fullmatch(line):
-            raise _Fatal("this is SMTP", code=554, enhanced="5.5.1")
-        try:
-            command = read_command(line, self.limits)
-        except LocalProtocolError as exc:
-            if line[:4].upper() == b"BDAT":
-                # Nobody knows how many octets follow, nor whether they are a chunk or commands.
-                raise _Fatal(str(exc), code=exc.code, enhanced=exc.enhanced) from exc
-            raise
-        try:
-            if not self._machine.allows(command):
+            if kind not in TABLE[state]:
                 raise LocalProtocolError(
-                    f"{name(command)} in state {self._machine.state.value}",
-                    code=503,
-                    enhanced="5.5.1",
+                    f"{name(command)} in state {state.value}", code=503, enhanced="5.5.1"
                 )
-            _rules.check(self, command)
-            self._check_limits(command)
-        except LocalProtocolError:
+            rule = _RULES.get(kind)
+            if rule is not None:
+                rule(self, command)
+        except LocalProtocolError as exc:
             if isinstance(command, Bdat):
                 self._check_skip(command.size)
                 self._skip_octets = command.size
-            raise
+            return self._malformed(exc)
+        begin = _BEGIN.get(kind)
+        if begin is not None:
+            return begin(self, command)
+        self._answering = command
         return command
 
-    def _check_limits(self, command: Command) -> None:
+    def _next_after_refused(self, state: State) -> Command | Signal:
+        """Drop what belongs to a refused command, and hand it out or go on."""
+        self._skip_octets -= len(self._buffer.take(self._skip_octets))
+        if self._skip_line:
+            self._skip_line = not self._buffer.skip_line(bare_lf=self._accept_bare_lf)
+        if self._skip_octets or self._skip_line:
+            return self._need_data("in the middle of what is refused")
+        if self._refused is not None:
+            self._answering, self._refused = self._refused, None
+            return self._answering
+        return self._next_command(state)
+
+    def _read_line(self, state: State) -> bytes | None:
+        octets = self._buffer.octets
+        limit = self.limits.command_line
+        if state is _AUTH or (octets[:1] in b"Aa" and octets[:5].upper() == b"AUTH "):
+            limit = self.limits.auth_line
+        try:
+            line = self._buffer.read_line(limit, bare_lf=self._accept_bare_lf)
+        except LocalProtocolError:
+            self._skip_line = True
+            self._line = b"" if state is State.AUTH else bytes(octets[:limit])
+            raise
+        if line is None and octets[:1] == _grammar.TLS_HANDSHAKE:
+            raise Fatal("this is SMTP, and in the clear", code=554, enhanced="5.5.1")
+        return line
+
+    def _check_mail(self, command: Mail) -> None:
+        RULES[Mail](self, command)
         limit = self.limits.message_size
-        if isinstance(command, Mail) and limit is not None:
-            if command.parameters.get("SIZE", 0) > limit:
-                raise LocalProtocolError(
-                    f"messages of more than {limit} octets are not taken",
-                    code=552,
-                    enhanced="5.3.4",
-                )
-        elif isinstance(command, Rcpt) and self._recipients >= self.limits.recipients:
+        if limit is not None and command.parameters.get("SIZE", 0) > limit:
+            raise LocalProtocolError(
+                f"messages of more than {limit} octets are not taken", code=552, enhanced="5.3.4"
+            )
+
+    def _check_rcpt(self, command: Rcpt) -> None:
+        RULES[Rcpt](self, command)
+        if self._recipients >= self.limits.recipients:
             raise LocalProtocolError(
                 f"more than {self.limits.recipients} recipients", code=452, enhanced="4.5.3"
             )
+
+    def _begin_unknown(self, command: UnknownCommand) -> UnknownCommand:
+        if _grammar.FOREIGN.fullmatch(self._line):
+            raise Fatal("this is SMTP, and in the clear", code=554, enhanced="5.5.1")
+        self._count_error()
+        self._answering = command
+        return command
 
     def _begin_chunk(self, command: Bdat) -> Bdat:
         reader = self._reader
         if not isinstance(reader, ChunkReader):
             self._reader = reader = ChunkReader(self.limits)
+        self._machine.said(Bdat)
         limit = self.limits.message_size
         if limit is not None and reader.size + command.size > limit:
             self._check_skip(command.size)
-            reader.refuse(Reply(code=552, enhanced="5.3.4", text=f"message of more than {limit} octets"))
+            text = f"message of more than {limit} octets"
+            reader.refuse(Reply(code=552, enhanced="5.3.4", text=text), reader.size)
         reader.begin(command.size, command.last)
         self._chunk = command = Bdat(size=command.size, last=command.last, refusal=reader.refusal)
         return command
 
     def _check_skip(self, size: int) -> None:
         if size > self.limits.refused_octets:
-            raise _Fatal(f"a chunk of {size} octets", code=552, enhanced="5.3.4")
+            raise Fatal(f"a chunk of {size} octets", code=552, enhanced="5.3.4")
 
-    def _malformed(self, line: bytes, exc: LocalProtocolError) -> MalformedCommand:
-        if isinstance(exc, _Fatal):
+    def _malformed(self, exc: LocalProtocolError) -> Command | Signal:
+        if isinstance(exc, Fatal):
             raise exc
         self._count_error()
-        if line[:5].upper() == b"AUTH ":
-            line = b" ".join(line.split(b" ")[:2])
+        line = self._line[:4] if self._line[:4].upper() == b"AUTH" else self._line
         command = MalformedCommand(line=line, reply=refusal(exc))
-        self._answering = command
+        if self._skip_line:
+            self._line = b""  # what waits behind it is its rest
         self._must_refuse = True
+        if self._skip_octets:  # RFC 3030 2: a refused chunk is discarded before it is answered
+            self._refused = command
+            return self._next_after_refused(self._machine.state)
+        self._answering = command
         return command
 
     def _count_error(self) -> None:
         self._errors += 1
         if self._errors > self.limits.errors:
-            raise _Fatal("too many bad commands", code=421, enhanced="4.7.0")
+            raise Fatal("too many bad commands", code=421, enhanced="4.7.0")
 
     def _need_data(self, where: str) -> Signal:
         if not self._eof:
             return NEED_DATA
         if self._buffer or self._reader is not None or self._skip_octets or self._skip_line:
-            raise LocalProtocolError(f"connection closed by the client {where}", code=421)
+            raise Fatal(f"connection closed by the client {where}", code=421, enhanced="4.4.2")
         self._machine.closed()
         return CLOSED
 
@@ -280,65 +283,112 @@ class ServerConnection(Connection):
         greeting is a `Greeting`, 2yz to EHLO a `Hello`, 334 an `AuthChallenge`; 3yz stands where the
         protocol knows it; what was malformed is refused.
         """
-        self._check_alive()
         command = self._answering
-        if command is not None:
-            self._check_answer(command, reply)
-        elif reply.code != 421 and (self._error is None or reply.code < 400):
-            raise LocalProtocolError(f"nothing waits for {reply}")
-        self._out.append(write_reply(reply))
-        if self._error is not None or reply.code == 421:
-            self._machine.closed()
-        elif command is not None:
-            self._settle(command, reply)
-
-    def _check_answer(self, command: Command, reply: Reply) -> None:
-        code = reply.code
-        if self._must_refuse and code < 400:
-            raise LocalProtocolError(f"{name(command)} must be refused, not answered {code}")
-        expected: type[Reply] = Reply
-        if code == 220 and isinstance(command, Opening):
-            expected = Greeting
-        elif code < 300 and isinstance(command, Ehlo | Lhlo):
-            expected = Hello
-        elif code == 334 and isinstance(command, Auth | AuthResponse):
-            expected = AuthChallenge
-        if type(reply) is not expected or (300 <= code < 400 and not self._machine.names(command, code)):
-            raise LocalProtocolError(f"{reply!r} is no answer to {name(command)}")
-
-    def _settle(self, command: Command, reply: Reply) -> None:
-        if isinstance(command, EndOfMessage):
-            self._verdicts -= 1
-            if self._verdicts > 0:
-                return
+        if command is None or self._error is not None or self._machine.state in OVER:
+            self._send_unasked(reply)
+            return
+        kind = type(command)
+        code = reply._code
+        if type(reply) is not Reply or kind in _ANSWERS or self._must_refuse or 300 <= code < 400:
+            self._check_answer(kind, reply)
+        self._out.append(reply._octets or write_reply(reply))
+        if kind is EndOfMessage and self._is_one_of_several(reply):
+            return
         self._answering = None
         self._must_refuse = False
-        self._machine.answered(command, reply.code)
-        if isinstance(reply, Hello):
-            self.features = reply.features
-        elif reply.code == 354:
-            self._reader = DataReader(self._line_ends, self.limits)
-        elif reply.code == 235 and isinstance(command, Auth | AuthResponse):
-            self.authenticated = True
-        elif reply.is_positive:
-            if isinstance(command, Rcpt):
-                self._recipients += 1
-            elif isinstance(command, Mail):
-                self.mail = command
-            elif isinstance(command, Helo):
-                self.features = NO_FEATURES
-        if self._machine.state not in _IN_TRANSACTION:
+        self._machine.answered(kind, code)
+        settle = _SETTLE.get(kind)
+        if settle is not None:
+            settle(self, command, reply)
+        if self._machine.state not in IN_TRANSACTION:
             self._reset()
-        if self._last_in_group and reply.code >= 400:
-            self._refuse_late_input()
-        self._last_in_group = False
+        if code >= 400 and self._buffer and is_last_in_group(self._line):
+            self._fault(ProtocolError("input behind a refused command", code=554, enhanced="5.5.1"))
+        self._line = b""
+
+    def _send_unasked(self, reply: Reply) -> None:
+        """Say 421, or, after an error of the client's, refuse whatever it was."""
+        if self._machine.state in OVER:
+            raise LocalProtocolError(f"the connection is {self._machine.state.value}")
+        if self._error is None and reply.code != 421:
+            raise LocalProtocolError(f"nothing waits for {reply}")
+        if reply.code < 400:
+            raise LocalProtocolError(f"only a refusal may follow an error of the client, not {reply}")
+        self._out.append(write_reply(reply))
+        self._machine.closed()
+
+    def _check_answer(self, kind: type[Command], reply: Reply) -> None:
+        code = reply.code
+        if self._must_refuse and code < 400:
+            raise LocalProtocolError(f"{kind.__name__} must be refused, not answered {code}")
+        codes, expected = _ANSWERS.get(kind, _PLAIN_ANSWER)
+        if code not in codes:
+            expected = Reply
+        if type(reply) is not expected or (300 <= code < 400 and not self._machine.names(kind, code)):
+            raise LocalProtocolError(f"{reply!r} is no answer to {kind.__name__}")
+
+    def _is_one_of_several(self, reply: Reply) -> bool:
+        self._verdicts -= 1
+        return self._verdicts > 0 and reply.code != 421
+
+    def _settle_mail(self, command: Mail, reply: Reply) -> None:
+        self._mail = command
+
+    def _settle_rcpt(self, command: Rcpt, reply: Reply) -> None:
+        self._recipients += reply.is_positive
+
+    def _settle_data(self, command: Command, reply: Reply) -> None:
+        if reply.code == 354:
+            self._reader = DataReader(self._line_ends, self.limits)
+
+    def _settle_hello(self, command: Command, reply: Reply) -> None:
+        if reply.is_positive:
+            self.features = reply.features if isinstance(reply, Hello) else NO_FEATURES
+
+    def _settle_auth(self, command: Command, reply: Reply) -> None:
+        self.authenticated = reply.code == 235
 
     def _reset(self) -> None:
         """Forget all that belongs to a transaction; every way out of one leads through here."""
-        self.mail = None
+        self._mail = None
         self._reader = None
         self._recipients = 0
 
-    def _refuse_late_input(self) -> None:
-        if self._buffer:
-            self._fault(ProtocolError("input behind a refused command", code=554, enhanced="5.5.1"))
+
+_IN_BODY = frozenset((State.DATA, State.CHUNK))
+_AUTH = State.AUTH  # an Enum member is slow to look up before Python 3.12
+_NOT_READING = frozenset((State.CLOSED, State.FAILED, State.TLS))
+
+# The answers that are more than a code and text: to what, with which codes, and what they are.
+_ANSWERS: dict[type[Command], tuple[range, type[Reply]]] = {
+    Opening: (range(220, 221), Greeting),
+    Ehlo: (range(200, 300), Hello),
+    Lhlo: (range(200, 300), Hello),
+    Auth: (range(334, 335), AuthChallenge),
+    AuthResponse: (range(334, 335), AuthChallenge),
+}
+_PLAIN_ANSWER = (range(0), Reply)
+
+
+# What else changes with the answers to these.
+_SETTLE: dict[type[Command], Callable[[ServerConnection, Any, Reply], None]] = {
+    Ehlo: ServerConnection._settle_hello,
+    Lhlo: ServerConnection._settle_hello,
+    Helo: ServerConnection._settle_hello,
+    Auth: ServerConnection._settle_auth,
+    AuthResponse: ServerConnection._settle_auth,
+    Mail: ServerConnection._settle_mail,
+    Rcpt: ServerConnection._settle_rcpt,
+    Data: ServerConnection._settle_data,
+}
+
+# What a server asks before it hands these out, and what it does with them first.
+_RULES: dict[type[Command], Callable[[ServerConnection, Any], None]] = {
+    **RULES,
+    Mail: ServerConnection._check_mail,
+    Rcpt: ServerConnection._check_rcpt,
+}
+_BEGIN: dict[type[Command], Callable[[ServerConnection, Any], Command]] = {
+    Bdat: ServerConnection._begin_chunk,
+    UnknownCommand: ServerConnection._begin_unknown,
+}

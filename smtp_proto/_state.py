@@ -83,6 +83,9 @@ from ._commands import (
 class State(Enum):
     """Where a session is."""
 
+    # States are the keys of every look-up here, and Enum's own hash is written in Python.
+    __hash__ = object.__hash__
+
     GREETING = "greeting"
     """Connected; the server has not greeted yet."""
     GREETED = "greeted"
@@ -111,6 +114,11 @@ class State(Enum):
     """QUIT was answered, or the server said 421: nothing is said any more."""
     FAILED = "failed"
     """`fail()`: the transport gave up."""
+
+
+IN_TRANSACTION = frozenset(
+    (State.MAIL, State.RCPT, State.DATA, State.CHUNK, State.BDAT, State.BDAT_FAILED)
+)  # fmt: skip
 
 
 class Opening(Command):
@@ -207,6 +215,23 @@ LATE: Row = {
 _NO_OUTCOMES: Outcomes = {}
 
 
+def _outcomes(state: State, kind: type[Command]) -> Outcomes:
+    return TABLE[state].get(kind) or LATE.get(kind) or _NO_OUTCOMES
+
+
+def _success(state: State, kind: type[Command]) -> State:
+    """Where a session ends up if `kind` is said and answered well."""
+    state = _outcomes(state, kind).get(SAID, state)
+    outcomes = _outcomes(state, kind)
+    return next((outcomes[code] for code in (354, 220, 2) if code in outcomes), state)
+
+
+# The table once more, as a client asks it before each command: state -> command -> state after success.
+_SUCCESS: Mapping[State, Mapping[type[Command], State]] = {
+    state: {kind: _success(state, kind) for kind in row} for state, row in TABLE.items()
+}
+
+
 class Machine:
     """One walk through the table."""
 
@@ -215,41 +240,36 @@ class Machine:
     def __init__(self) -> None:
         self.state = State.GREETING
 
-    def allows(self, command: Command) -> bool:
-        """Whether `command` may be said now."""
-        return type(command) in TABLE[self.state]
+    def said(self, kind: type[Command]) -> None:
+        """A command of this kind was said."""
+        self.state = _outcomes(self.state, kind).get(SAID, self.state)
 
-    def said(self, command: Command) -> None:
-        """`command` was said."""
-        outcomes = TABLE[self.state].get(type(command), _NO_OUTCOMES)
-        self.state = outcomes.get(SAID, self.state)
+    def names(self, kind: type[Command], code: int) -> bool:
+        """Whether the table names exactly this code as an answer."""
+        return code in _outcomes(self.state, kind)
 
-    def names(self, command: Command, code: int) -> bool:
-        """Whether the table names exactly this code as an answer to `command`."""
-        return code in self._outcomes(command)
-
-    def answered(self, command: Command, code: int) -> None:
-        """`command` was answered, or is predicted to be, with `code` (or a class of codes)."""
+    def answered(self, kind: type[Command], code: int) -> None:
+        """A command of this kind was answered with `code`."""
         if code == 421:
             self.state = State.CLOSED
             return
-        outcomes = self._outcomes(command)
-        self.state = outcomes.get(code, outcomes.get(code // 100, self.state))
+        state = self.state
+        outcomes = TABLE[state].get(kind) or LATE.get(kind, _NO_OUTCOMES)
+        self.state = outcomes.get(code) or outcomes.get(code // 100, state)
+
+    def succeed(self, kind: type[Command]) -> None:
+        """Take for granted that a command of this kind, which is allowed, was answered well."""
+        self.state = _SUCCESS[self.state][kind]
 
     def predict(self, confirmed: Machine, outstanding: Iterable[Command]) -> None:
         """Start again from `confirmed`, taking every command in `outstanding` for a success."""
         self.state = confirmed.state
         for command in outstanding:
-            self.succeed(command)
+            self.state = _success(self.state, type(command))
 
-    def succeed(self, command: Command) -> None:
-        """Take for granted that `command` was said and answered well."""
-        self.said(command)
-        outcomes = self._outcomes(command)
-        for code in (354, 220, 2):
-            if code in outcomes:
-                self.state = outcomes[code]
-                return
+    def follow(self, confirmed: Machine) -> None:
+        """Be where `confirmed` is: nothing is outstanding."""
+        self.state = confirmed.state
 
     def tls_started(self) -> None:
         """The handshake is done: the session begins afresh (RFC 3207 4.2)."""
@@ -262,7 +282,3 @@ class Machine:
     def fail(self) -> None:
         """The transport gave up."""
         self.state = State.FAILED
-
-    def _outcomes(self, command: Command) -> Outcomes:
-        kind = type(command)
-        return TABLE[self.state].get(kind) or LATE.get(kind) or _NO_OUTCOMES

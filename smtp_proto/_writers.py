@@ -26,7 +26,6 @@ from ._commands import (
     UnknownCommand,
     Vrfy,
 )
-from ._features import Parameters, format_parameter
 from ._replies import Reply
 
 
@@ -62,17 +61,11 @@ def _auth_response(command: AuthResponse) -> str:
 
 
 def _mail(command: Mail) -> str:
-    path = command.reverse_path.with_route
-    return f"MAIL FROM:<{path}>{_parameters('MAIL', command.parameters)}"
+    return f"MAIL FROM:<{command.reverse_path.with_route}>{command.parameters.text}"
 
 
 def _rcpt(command: Rcpt) -> str:
-    path = command.forward_path.with_route
-    return f"RCPT TO:<{path}>{_parameters('RCPT', command.parameters)}"
-
-
-def _parameters(verb: str, parameters: Parameters) -> str:
-    return "".join(" " + format_parameter(verb, *item) for item in parameters.items())
+    return f"RCPT TO:<{command.forward_path.with_route}>{command.parameters.text}"
 
 
 def _bdat(command: Bdat) -> str:
@@ -106,9 +99,12 @@ def write_command(command: Command) -> bytes:
 
 
 def write_reply(reply: Reply) -> bytes:
-    """All lines of a reply; an enhanced code stands on each of them (RFC 2034 4)."""
-    prefix = f"{reply.enhanced} " if reply.enhanced else ""
-    *first, last = reply.lines
-    lines = [f"{reply.code}-{prefix}{line}\r\n" for line in first]
-    lines.append(f"{reply.code} {prefix}{last}\r\n")
-    return "".join(lines).encode("utf-8", "surrogateescape")
+    """All lines of a reply; an enhanced code stands on each of them (RFC 2034 4). Kept with the reply:
+    servers say the same thing again and again."""
+    if reply._octets is None:
+        prefix = f"{reply.enhanced} " if reply.enhanced else ""
+        *first, last = reply.lines
+        lines = [f"{reply.code}-{prefix}{line}\r\n" for line in first]
+        lines.append(f"{reply.code} {prefix}{last}\r\n")
+        reply._octets = "".join(lines).encode("utf-8", "surrogateescape")
+    return reply._octets

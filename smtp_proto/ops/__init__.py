@@ -1,0 +1,51 @@
+"""Operations: what is said in which order, as generators that any transport can drive.
+
+    op = send_message(conn, "alice@a.example", ["bob@b.example"], b"Subject: hi\\r\\n\\r\\nhi\\r\\n")
+
+See `Want` for what an operation asks of the loop that drives it.
+"""
+
+from ._client import (
+    StartTLSPolicy,
+    expand,
+    greet,
+    hello,
+    help,
+    noop,
+    quit,
+    reply_to,
+    reset,
+    start_tls,
+    success_of,
+    verify,
+)
+from ._result import Outcome, SendResult, Status
+from ._send import send_message
+from ._serve import DEFAULT_OFFER, Session, serve
+from ._wants import Decide, NextChunk, Op, Want
+
+__all__ = [
+    "DEFAULT_OFFER",
+    "Decide",
+    "NextChunk",
+    "Op",
+    "Outcome",
+    "SendResult",
+    "Session",
+    "StartTLSPolicy",
+    "Status",
+    "Want",
+    "expand",
+    "greet",
+    "hello",
+    "help",
+    "noop",
+    "quit",
+    "reply_to",
+    "reset",
+    "send_message",
+    "serve",
+    "start_tls",
+    "success_of",
+    "verify",
+]

@@ -1,0 +1,74 @@
+"""What became of a message: one outcome for each recipient, in SMTP and LMTP alike."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from .._addresses import Path
+from .._message import Message, field
+from .._replies import Reply
+
+
+class Status(Enum):
+    """What became of a message for one recipient."""
+
+    ACCEPTED = "accepted"
+    """The server has taken responsibility for it."""
+    REFUSED = "refused"
+    """The server will not take it: `reply` says why, and whether to try again."""
+    UNSENT = "unsent"
+    """The message was not sent: the connection died before it was complete, or another recipient was
+    refused and all or nothing was asked for. Nothing was delivered."""
+    UNKNOWN = "unknown"
+    """The connection died while the verdict was due. It may have been delivered, or not."""
+
+
+class Outcome(Message):
+    """What became of the message for one recipient.
+
+    `reply` is the reply that decided, None if there was none; `reply.to` is the command that it answers:
+    MAIL and DATA refuse for all recipients, RCPT for one, `EndOfMessage` is the verdict on the message.
+    """
+
+    __slots__ = ("_recipient", "_reply", "_status")
+    _fields = ("recipient", "status", "reply")
+
+    recipient: Path = field("_recipient")
+    status: Status = field("_status")
+    reply: Reply | None = field("_reply")
+
+    def __init__(self, *, recipient: Path, status: Status, reply: Reply | None) -> None:
+        self._recipient = recipient
+        self._status = status
+        self._reply = reply
+
+
+class SendResult(Message):
+    """The outcomes in the order in which the recipients were given, duplicates included."""
+
+    __slots__ = ("_outcomes",)
+    _fields = ("outcomes",)
+
+    outcomes: tuple[Outcome, ...] = field("_outcomes")
+
+    def __init__(self, *, outcomes: tuple[Outcome, ...]) -> None:
+        self._outcomes = outcomes
+
+    def with_status(self, status: Status) -> tuple[Outcome, ...]:
+        """The outcomes of this status."""
+        return tuple(outcome for outcome in self.outcomes if outcome.status is status)
+
+    @property
+    def accepted(self) -> tuple[Outcome, ...]:
+        """Those for whom the server took the message."""
+        return self.with_status(Status.ACCEPTED)
+
+    @property
+    def refused(self) -> tuple[Outcome, ...]:
+        """Those for whom the server refused it."""
+        return self.with_status(Status.REFUSED)
+
+    @property
+    def all_accepted(self) -> bool:
+        """Whether nobody was left out."""
+        return all(outcome.status is Status.ACCEPTED for outcome in self.outcomes)

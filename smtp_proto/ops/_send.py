@@ -1,0 +1,262 @@
+"""Sending one message: as few round trips as the server allows, and an outcome for each recipient.
+
+With PIPELINING (RFC 2920) MAIL, all RCPT and DATA go out as one group; without it the same code works
+with groups of one. Groups are bounded: a server that writes its replies while we write our commands, and
+neither reads, would stop both for ever.
+
+Every reply is read, whatever failed before it. A 354 after all recipients were refused is answered with
+a lone dot. A transaction that did not end with a verdict is ended with RSET.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from .. import _rules
+from .._client_connection import ClientConnection
+from .._commands import Data, EndOfMessage, Mail, MessageData, Rcpt
+from .._errors import (
+    ConnectionLost,
+    LocalProtocolError,
+    NotOffered,
+    RemoteProtocolError,
+    SMTPError,
+)
+from .._features import NO_PARAMETERS, ParameterValue
+from .._replies import Reply
+from .._state import State
+from ._client import reset
+from ._result import Outcome, SendResult, Status
+from ._wants import NextChunk, Op, Want
+
+# What a group may be: far below the socket buffers of anybody, far above what saves no more time.
+_GROUP_COMMANDS = 100
+_GROUP_OCTETS = 32768
+
+# Pieces in which a body given as bytes is sent.
+_PIECE = 262144
+
+
+def send_message(
+    conn: ClientConnection,
+    sender: str,
+    recipients: str | Sequence[str | Rcpt],
+    body: bytes | None = None,
+    *,
+    size: int | None = None,
+    parameters: Mapping[str, ParameterValue] = NO_PARAMETERS,
+    all_or_nothing: bool = False,
+    progress: Callable[[int], object] | None = None,
+) -> Op[SendResult]:
+    """Send a message; one outcome for each of `recipients`.
+
+    `sender`: the reverse-path, `""` for the null path. `recipients`: an address, or several, each as text
+    or as a `Rcpt` with parameters of its own. `body`: the message's octets; None to be asked for pieces
+    (`NextChunk`). `size`: its size in octets, if `body` is None and the size is known. `parameters`: of
+    MAIL; SIZE, BODY and SMTPUTF8 are added where they are due and offered. `all_or_nothing`: send no
+    message unless every recipient is taken. `progress` is called with the octets of the body sent so far.
+
+    Raises `LocalProtocolError` for an address or body that may not be sent, `NotOffered` for an address
+    that needs SMTPUTF8, before anything is said; `ConnectionLost`, with the result as far as it is
+    known, if the connection dies before it is known for every recipient.
+    """
+    if isinstance(recipients, str):
+        recipients = [recipients]
+    rcpts = [rcpt if isinstance(rcpt, Rcpt) else Rcpt(forward_path=rcpt) for rcpt in recipients]
+    if not rcpts:
+        raise LocalProtocolError("a message needs a recipient")
+    if body is not None:
+        conn.check_body(body)
+        size = _size(body)
+    mail = _mail(conn, sender, rcpts, body, size, parameters)
+    for rcpt in rcpts:
+        _rules.check(conn, rcpt)
+    delivery = _Delivery(conn, rcpts)
+    conn.send(mail)
+    try:
+        yield from delivery.send_envelope(all_or_nothing)
+        if conn.state is State.DATA:
+            if delivery.is_wanted(all_or_nothing):
+                if body is None:
+                    yield from _send_stream(conn, progress)
+                else:
+                    yield from _send_bytes(conn, body, progress)
+                delivery.sent = True
+            conn.send(EndOfMessage())
+            yield from delivery.collect()
+    except RemoteProtocolError as exc:
+        if not delivery.is_decided:
+            raise ConnectionLost(f"while a message was sent: {exc}", result=delivery.result()) from exc
+        conn.fail()
+    except ConnectionLost as exc:
+        if exc.sending:
+            yield from delivery.last_words()
+        if not delivery.is_decided:
+            exc.result = delivery.result()
+            raise
+        conn.fail()
+    except BaseException:
+        # A message that stops in the middle can be taken back only by hanging up.
+        conn.fail()
+        raise
+    yield from _leave(conn)
+    return delivery.result()
+
+
+def _size(body: bytes) -> int:
+    """Octets of the message with regular line ends (RFC 1870 5)."""
+    pairs = body.count(b"\r\n")
+    stray = body.count(b"\n") + body.count(b"\r") - 2 * pairs
+    unfinished = bool(body) and not body.endswith((b"\r", b"\n"))
+    return len(body) + stray + 2 * unfinished
+
+
+def _mail(
+    conn: ClientConnection,
+    sender: str,
+    rcpts: Sequence[Rcpt],
+    body: bytes | None,
+    size: int | None,
+    parameters: Mapping[str, ParameterValue],
+) -> Mail:
+    mail = Mail(reverse_path=sender, parameters=parameters)
+    features = conn.features
+    added: dict[str, ParameterValue] = {}
+    if size is not None and "SIZE" in features:
+        if features.size is not None and size > features.size:
+            raise LocalProtocolError(
+                f"a message of {size} octets; the server takes {features.size} (RFC 1870)", code=552
+            )
+        added["SIZE"] = size
+    if body is not None and "8BITMIME" in features and not body.isascii():
+        added["BODY"] = "8BITMIME"
+    paths = (mail.reverse_path, *(rcpt.forward_path for rcpt in rcpts))
+    if not all(path.is_ascii for path in paths):
+        if "SMTPUTF8" not in features:
+            raise NotOffered("SMTPUTF8", "an address is not ASCII")
+        added["SMTPUTF8"] = True
+    if not added:
+        return mail
+    return Mail(reverse_path=mail.reverse_path, parameters={**added, **mail.parameters})
+
+
+def _send_bytes(conn: ClientConnection, body: bytes, progress: Callable[[int], object] | None) -> Op[None]:
+    for at in range(0, len(body), _PIECE):
+        if at:
+            yield Want.FLUSH
+        piece = body if len(body) <= _PIECE else body[at : at + _PIECE]
+        conn.send(MessageData(data=piece))
+        if progress is not None:
+            progress(at + len(piece))
+
+
+def _send_stream(conn: ClientConnection, progress: Callable[[int], object] | None) -> Op[None]:
+    sent = 0
+    while data := (yield NextChunk()):
+        conn.send(MessageData(data=data))
+        sent += len(data)
+        if progress is not None:
+            progress(sent)
+
+
+def _leave(conn: ClientConnection) -> Op[None]:
+    """End a transaction that has no verdict. The result is known already: nothing here may mask it."""
+    if conn.state in (State.MAIL, State.RCPT):
+        try:
+            yield from reset(conn)
+        except SMTPError:
+            conn.fail()
+
+
+class _Delivery:
+    """The replies to one message, as they come in."""
+
+    def __init__(self, conn: ClientConnection, rcpts: Sequence[Rcpt]) -> None:
+        self._conn = conn
+        self._rcpts = rcpts
+        self._rcpt_replies: list[Reply] = []
+        self._refusal: Reply | None = None  # of the whole message: to MAIL, to DATA, or 421
+        self._verdicts: list[Reply] = []
+        self.sent = False
+
+    def send_envelope(self, all_or_nothing: bool) -> Op[None]:
+        """Every RCPT, and DATA if it can still be good for anything; all replies, that to MAIL included."""
+        conn = self._conn
+        limit = _GROUP_COMMANDS if "PIPELINING" in conn.features else 1
+        for command in (*self._rcpts, Data()):
+            is_data = isinstance(command, Data)
+            if (
+                conn.outstanding >= limit
+                or conn.octets_to_send >= _GROUP_OCTETS
+                or (is_data and all_or_nothing)
+            ):
+                yield from self.collect()
+            if self._refusal or (is_data and not self.is_wanted(all_or_nothing)):
+                break
+            conn.send(command)
+        yield from self.collect()
+
+    def is_wanted(self, all_or_nothing: bool) -> bool:
+        """Whether, for all that is known, somebody takes the message."""
+        if self._refusal is not None:
+            return False
+        missing = len(self._rcpts) - len(self._rcpt_replies)
+        good = sum(reply.is_positive for reply in self._rcpt_replies)
+        return good + missing == len(self._rcpts) if all_or_nothing else good + missing > 0
+
+    def collect(self) -> Op[None]:
+        """Read the replies to all that was said."""
+        while self._conn.outstanding:
+            event = yield Want.EVENT
+            self._note(event)
+
+    def last_words(self) -> Op[None]:
+        """Sending failed: a server that closed may have said why (RFC 5321 3.8)."""
+        try:
+            while isinstance(event := (yield Want.EVENT), Reply):
+                self._note(event)
+        except SMTPError:
+            pass
+
+    def _note(self, reply: Reply) -> None:
+        to = reply.to
+        if isinstance(to, EndOfMessage):
+            if self.sent:  # the verdict on a lone dot is none on the message
+                self._verdicts.append(reply)
+        elif isinstance(to, Rcpt):
+            # After a refused MAIL the refusal of RCPT says nothing about the recipient.
+            self._rcpt_replies.append(self._refusal or reply)
+        elif reply.code != 354 and not (isinstance(to, Mail) and reply.is_positive):
+            self._refusal = self._refusal or reply
+        if self._conn.state is State.CLOSED:
+            self._refusal = self._refusal or reply
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is known for every recipient what became of the message."""
+        return all(outcome.reply is not None for outcome in self.result().outcomes)
+
+    def result(self) -> SendResult:
+        """What is known now."""
+        verdicts = iter(self._verdicts)
+        replies = iter(self._rcpt_replies)
+        last: Reply | None = None
+        outcomes = []
+        for rcpt in self._rcpts:
+            reply = next(replies, None)
+            if reply is None or reply.is_positive:
+                if self._conn.lmtp or last is None:
+                    last = next(verdicts, None)
+                reply = last or self._refusal
+                outcomes.append(self._outcome(rcpt, reply))
+            else:
+                outcomes.append(Outcome(recipient=rcpt.forward_path, status=Status.REFUSED, reply=reply))
+        return SendResult(outcomes=tuple(outcomes))
+
+    def _outcome(self, rcpt: Rcpt, reply: Reply | None) -> Outcome:
+        if reply is None:
+            status = Status.UNKNOWN if self.sent else Status.UNSENT
+        else:
+            taken = isinstance(reply.to, EndOfMessage) and reply.is_positive
+            status = Status.ACCEPTED if taken else Status.REFUSED
+        return Outcome(recipient=rcpt.forward_path, status=status, reply=reply)

@@ -1,0 +1,320 @@
+"""Serving one session: from the greeting to the end, asking the application at each step.
+
+The connection has judged each command already; here it is answered. For every command the application
+is asked first (`Decide`) and may refuse; if it says nothing, the default is said. The hooks and what
+they are given, always behind the `Session`:
+
+    connect()            may refuse the session
+    hello(domain)        EHLO, HELO or LHLO
+    mail(command)        `Mail`
+    rcpt(command)        `Rcpt`
+    data()               a message is about to come
+    chunk(data)          a piece of it
+    message()            it is complete: accept it, or refuse; in LMTP for each recipient
+    reset()              the transaction is over without a message
+    verify(argument), expand(argument), help(topic)
+    error(exception)     a hook raised; the client is told 451
+    close()              the session is over
+
+A hook answers with a `Reply`, or None for the default. `connect`, `hello`, `data` and `chunk` can only
+refuse: if they answer 2yz, the default is said. `message` in LMTP may answer with a list, one `Reply` or
+None for each recipient. What is no answer counts as an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .._commands import (
+    Auth,
+    AuthResponse,
+    Bdat,
+    Command,
+    Data,
+    Ehlo,
+    EndOfMessage,
+    Expn,
+    Helo,
+    Help,
+    Lhlo,
+    Mail,
+    MalformedCommand,
+    MessageData,
+    Noop,
+    Quit,
+    Rcpt,
+    Rset,
+    StartTLS,
+    UnknownCommand,
+    Vrfy,
+)
+from .._connection import CLOSED, Signal
+from .._errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, TimedOut
+from .._features import Features
+from .._replies import Greeting, Hello, Reply
+from .._server_connection import ServerConnection
+from .._state import State
+from ._wants import Decide, Op, Want
+
+
+class Session:
+    """What is known of one client, for the application's hooks."""
+
+    def __init__(self, conn: ServerConnection, peer: Any = None) -> None:
+        self.conn = conn
+        self.peer = peer
+        """Where the client is: whatever the transport knows it by."""
+        self.domain: str | None = None
+        """What the client called itself in EHLO, HELO or LHLO."""
+        self.mail: Mail | None = None
+        """The MAIL of the transaction in progress."""
+        self.recipients: list[Rcpt] = []
+        """The recipients taken so far in it."""
+        self.state: dict[str, Any] = {}
+        """The application's own."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether the session goes through TLS."""
+        return self.conn.tls
+
+    @property
+    def lmtp(self) -> bool:
+        """Whether this is LMTP."""
+        return self.conn.lmtp
+
+
+DEFAULT_OFFER = Features(
+    {"PIPELINING": (), "8BITMIME": (), "SMTPUTF8": (), "ENHANCEDSTATUSCODES": (), "CHUNKING": ()}
+)
+"""What `serve` can do without its application's help."""
+
+
+def serve(
+    conn: ServerConnection,
+    session: Session,
+    *,
+    domain: str,
+    offer: Features = DEFAULT_OFFER,
+    starttls: bool = False,
+    require_tls: bool = False,
+) -> Op[None]:
+    """Serve one session on a new connection.
+
+    `domain`: the server's name. `offer`: the extensions offered, besides SIZE, which is
+    `conn.limits.message_size`. `starttls`: whether TLS can be had. `require_tls`: take no mail without it.
+    """
+    dialogue = _Dialogue(conn, session, domain, offer, starttls, require_tls)
+    try:
+        yield from dialogue.run()
+    except RemoteProtocolError as exc:
+        if exc.reply is not None:
+            conn.send(exc.reply)
+    except ConnectionLost as exc:
+        if isinstance(exc, TimedOut) and conn.state is not State.TLS:
+            text = f"{domain} waited for {exc.seconds:g} seconds"
+            conn.send(Reply(code=421, enhanced="4.4.2", text=text))
+    yield from dialogue.close()
+
+
+class _Dialogue:
+    """The answers to one client."""
+
+    def __init__(
+        self,
+        conn: ServerConnection,
+        session: Session,
+        domain: str,
+        offer: Features,
+        starttls: bool,
+        require_tls: bool,
+    ) -> None:
+        self._conn = conn
+        self._session = session
+        self._domain = domain
+        self._offer = offer
+        self._starttls = starttls
+        self._require_tls = require_tls
+        # Why the message under way will be refused when it is complete.
+        self._refusal: Reply | None = None
+        self._chunk: Bdat | None = None
+
+    def run(self) -> Op[None]:
+        protocol = "LMTP" if self._conn.lmtp else "ESMTP"
+        refused = yield from self._veto("connect")
+        self._conn.send(refused or Greeting(domain=self._domain, text=protocol))
+        while True:
+            event = yield Want.EVENT
+            if event is CLOSED:
+                return
+            if isinstance(event, Signal):  # paused: a chunk that is not the last is complete
+                self._conn.send(self._refusal or Reply(code=250, enhanced="2.0.0", text="go on"))
+            else:
+                yield from _ANSWERS[type(event)](self, event)
+
+    def close(self) -> Op[None]:
+        yield from self._reset()
+        yield from self._ask("close")
+
+    def _ask(self, hook: str, *arguments: object, count: int = 1) -> Op[Sequence[Reply | None]]:
+        """What the application says, `count` times; 451 if it fails."""
+        try:
+            answer = yield Decide(hook, *arguments)
+            answers: Sequence[Any] = answer if isinstance(answer, Sequence) else [answer] * count
+            if len(answers) != count or not all(map(_is_answer, answers)):
+                raise LocalProtocolError(f"{hook} answered {answer!r}")
+            return answers
+        except Exception as exc:
+            yield Decide("error", exc)
+            return [Reply(code=451, enhanced="4.3.0", text="internal error")] * count
+
+    def _veto(self, hook: str, *arguments: object) -> Op[Reply | None]:
+        (reply,) = yield from self._ask(hook, *arguments)
+        return None if reply is None or reply.is_positive else reply
+
+    def _answer(self, hook: str, default: Reply, *arguments: object) -> Op[Reply]:
+        (reply,) = yield from self._ask(hook, *arguments)
+        self._conn.send(reply or default)
+        return reply or default
+
+    def _hello(self, command: Ehlo | Helo | Lhlo) -> Op[None]:
+        reply = yield from self._veto("hello", command.domain)
+        if reply is None:
+            yield from self._reset()
+            self._session.domain = command.domain
+            if isinstance(command, Helo):
+                reply = Reply(code=250, text=self._domain)
+            else:
+                reply = Hello(domain=self._domain, features=self._features())
+        self._conn.send(reply)
+
+    def _features(self) -> Features:
+        offered = dict(self._offer)
+        offered["SIZE"] = (str(self._conn.limits.message_size or 0),)
+        if self._starttls and not self._conn.tls:
+            offered["STARTTLS"] = ()
+        return Features(offered)
+
+    def _start_tls(self, command: StartTLS) -> Op[None]:
+        self._conn.next_event()  # raises if anything stands behind STARTTLS
+        self._conn.send(Reply(code=220, enhanced="2.0.0", text="go ahead"))
+        yield Want.TLS
+        self._conn.tls_started()
+        self._session.domain = None
+
+    def _mail(self, command: Mail) -> Op[None]:
+        if self._require_tls and not self._conn.tls:
+            self._conn.send(Reply(code=530, enhanced="5.7.0", text="say STARTTLS first"))
+            return
+        ok = Reply(code=250, enhanced="2.1.0", text="sender ok")
+        if (yield from self._answer("mail", ok, command)).is_positive:
+            self._session.mail = command
+
+    def _rcpt(self, command: Rcpt) -> Op[None]:
+        ok = Reply(code=250, enhanced="2.1.5", text="recipient ok")
+        if (yield from self._answer("rcpt", ok, command)).is_positive:
+            self._session.recipients.append(command)
+
+    def _data(self, command: Data) -> Op[None]:
+        refused = yield from self._veto("data")
+        self._conn.send(refused or Reply(code=354, text="end with <CRLF>.<CRLF>"))
+
+    def _bdat(self, command: Bdat) -> Op[None]:
+        if self._chunk is None:
+            self._refusal = yield from self._veto("data")
+        self._chunk = command
+        self._refusal = self._refusal or command.refusal
+
+    def _message_data(self, command: MessageData) -> Op[None]:
+        if self._refusal is None:
+            self._refusal = yield from self._veto("chunk", command.data)
+
+    def _end_of_message(self, command: EndOfMessage) -> Op[None]:
+        count = len(self._session.recipients) if self._conn.lmtp else 1
+        refusal = command.refusal or self._refusal
+        if refusal is not None:
+            answers: Sequence[Reply | None] = [refusal] * count
+            yield from self._reset()
+        else:
+            answers = yield from self._ask("message", count=count)
+            self._forget()
+        for reply in answers:
+            if self._conn.is_usable:  # 421 for one recipient is the last word
+                self._conn.send(reply or Reply(code=250, enhanced="2.6.0", text="message accepted"))
+
+    def _rset(self, command: Rset) -> Op[None]:
+        yield from self._reset()
+        self._conn.send(Reply(code=250, enhanced="2.0.0", text="reset"))
+
+    def _reset(self) -> Op[None]:
+        if self._session.mail is not None:
+            yield from self._ask("reset")
+        self._forget()
+
+    def _forget(self) -> None:
+        self._session.mail = None
+        self._session.recipients = []
+        self._refusal = None
+        self._chunk = None
+
+    def _vrfy(self, command: Vrfy) -> Op[None]:
+        # RFC 5321 3.5.3: the answer that tells nobody whom to write to.
+        unsure = Reply(code=252, enhanced="2.5.0", text="send some mail, and see")
+        yield from self._answer("verify", unsure, command.argument)
+
+    def _expn(self, command: Expn) -> Op[None]:
+        no = Reply(code=502, enhanced="5.5.1", text="EXPN is not implemented")
+        yield from self._answer("expand", no, command.argument)
+
+    def _help(self, command: Help) -> Op[None]:
+        text = Reply(code=214, enhanced="2.0.0", text="see RFC 5321")
+        yield from self._answer("help", text, command.argument)
+
+    def _noop(self, command: Noop) -> Op[None]:
+        self._conn.send(Reply(code=250, enhanced="2.0.0", text="ok"))
+        yield from ()
+
+    def _quit(self, command: Quit) -> Op[None]:
+        self._conn.send(Reply(code=221, enhanced="2.0.0", text=f"{self._domain} closing"))
+        yield from ()
+
+    def _malformed(self, command: MalformedCommand) -> Op[None]:
+        self._conn.send(command.reply)
+        yield from ()
+
+    def _unknown(self, command: UnknownCommand) -> Op[None]:
+        self._conn.send(Reply(code=500, enhanced="5.5.1", text="unknown command"))
+        yield from ()
+
+    def _auth(self, command: Auth | AuthResponse) -> Op[None]:
+        self._conn.send(Reply(code=504, enhanced="5.5.4", text="mechanism not supported"))
+        yield from ()
+
+
+def _is_answer(reply: object) -> bool:
+    return reply is None or (type(reply) is Reply and not 300 <= reply.code < 400)
+
+
+_ANSWERS: dict[type[Command], Callable[[_Dialogue, Any], Op[None]]] = {
+    Ehlo: _Dialogue._hello,
+    Helo: _Dialogue._hello,
+    Lhlo: _Dialogue._hello,
+    StartTLS: _Dialogue._start_tls,
+    Auth: _Dialogue._auth,
+    AuthResponse: _Dialogue._auth,
+    Mail: _Dialogue._mail,
+    Rcpt: _Dialogue._rcpt,
+    Data: _Dialogue._data,
+    Bdat: _Dialogue._bdat,
+    MessageData: _Dialogue._message_data,
+    EndOfMessage: _Dialogue._end_of_message,
+    Rset: _Dialogue._rset,
+    Vrfy: _Dialogue._vrfy,
+    Expn: _Dialogue._expn,
+    Help: _Dialogue._help,
+    Noop: _Dialogue._noop,
+    Quit: _Dialogue._quit,
+    MalformedCommand: _Dialogue._malformed,
+    UnknownCommand: _Dialogue._unknown,
+}

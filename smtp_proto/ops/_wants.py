@@ -1,0 +1,61 @@
+"""What an operation asks of the loop that drives it.
+
+An operation is a generator. It speaks to the connection itself; what only a transport or an application
+can do, it yields as a want and is answered. The contract of the loop:
+
+* `Want.EVENT`: answer with `conn.next_event()`, reading from the network while that is `NEED_DATA`.
+* `Want.TLS`: do the TLS handshake on the stream; the answer does not matter.
+* `NextChunk`: answer with the next piece of the body, `b""` at its end.
+* `Decide`: answer with what the application says.
+* `Want.FLUSH`: send what is queued; the answer does not matter.
+* Send `conn.data_to_send()` also before reading, before a handshake, before `NextChunk`, and when the
+  operation returns; not after each reply: what one read caused then goes out in one write.
+* If the network fails, throw `ConnectionLost` into the operation, `from` the cause, or `TimedOut`; what
+  `conn.next_event()` or the application raised is thrown as it is. If anything comes back out after
+  that, call `conn.fail()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from enum import Enum
+from typing import Any, TypeAlias, TypeVar
+
+from .._message import Message, field
+
+
+class Want(Enum):
+    """What a transport does."""
+
+    EVENT = "event"
+    """The next event of the connection."""
+    TLS = "tls"
+    """The TLS handshake."""
+    FLUSH = "flush"
+    """Nothing but that the octets queued so far are sent."""
+
+
+class NextChunk(Message):
+    """The next piece of the message's body, `b""` at its end."""
+
+    __slots__ = ()
+
+
+class Decide(Message):
+    """A question to the application: the name of the hook, and its arguments behind the session."""
+
+    __slots__ = ("_arguments", "_hook")
+    _fields = ("hook", "arguments")
+
+    hook: str = field("_hook")
+    arguments: tuple[Any, ...] = field("_arguments")
+
+    def __init__(self, hook: str, *arguments: object) -> None:
+        self._hook = hook
+        self._arguments = arguments
+
+
+_T = TypeVar("_T")
+
+Op: TypeAlias = Generator[Want | NextChunk | Decide, Any, _T]
+"""An operation that ends with a `_T`."""
