@@ -1,0 +1,167 @@
+"""The loop that drives an operation of the core over a stream; see `smtp_proto.ops.Want` for its contract.
+
+Here is the clock. A wait for an event has one deadline, taken from the connection's timer when the wait
+begins: a peer that sends an octet a second does not extend it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from smtp_proto import (
+    NEED_DATA,
+    ClientConnection,
+    ConnectionLost,
+    LocalProtocolError,
+    ServerConnection,
+    TimedOut,
+    Timer,
+)
+from smtp_proto.ops import Decide, NextChunk, Op, Want
+
+_T = TypeVar("_T")
+
+Timeouts: TypeAlias = float | Mapping[Timer, float | None] | None
+"""Seconds for every timer, or for some of them (None: wait for ever). Otherwise those of RFC 5321."""
+
+_READ = 65536
+
+
+def seconds_for(timer: Timer, timeouts: Timeouts) -> float | None:
+    """How long to wait for what `timer` times; None: for ever."""
+    if isinstance(timeouts, Mapping):
+        return timeouts.get(timer, timer.seconds)
+    return timer.seconds if timeouts is None else timeouts
+
+
+class Stream(Protocol):
+    """What an adapter brings: octets out, octets in, TLS, the end. Timeouts are in seconds.
+
+    Raises `TimeoutError` when a timeout runs out, and `OSError` when the network fails.
+    """
+
+    def send_all(self, data: bytes, timeout: float | None) -> None: ...
+    def receive_some(self, max_octets: int, timeout: float | None) -> bytes: ...
+    def start_tls(self, timeout: float | None) -> None: ...
+    def close(self) -> None: ...
+
+
+class Driver:
+    """Runs operations on one connection over one stream, one at a time."""
+
+    def __init__(
+        self,
+        conn: ClientConnection | ServerConnection,
+        stream: Stream,
+        timeouts: Timeouts = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.conn = conn
+        self.stream = stream
+        self._timeouts = timeouts
+        self._clock = clock
+        self._busy = False
+        self._mute = False  # sending failed; what the peer said may still be read
+
+    def start_tls(self) -> None:
+        """The handshake of TLS from the start."""
+        self._guard("the TLS handshake failed", self.stream.start_tls, self._seconds())
+
+    def run(self, op: Op[_T], ask: Callable[[Any], object] | None = None) -> _T:
+        """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`)."""
+        if self._busy:
+            raise LocalProtocolError("another operation is using this connection")
+        self._busy = True
+        try:
+            return self._drive(op, ask)
+        except Exception:
+            raise
+        except BaseException:  # an interrupt: nobody knows what was said and read
+            self.conn.fail()
+            raise
+        finally:
+            self._busy = False
+            op.close()
+
+    def _drive(self, op: Generator[Any, Any, _T], ask: Callable[[Any], object] | None) -> _T:
+        answer: object = None
+        thrown: Exception | None = None
+        try:
+            while True:
+                try:
+                    want = op.send(answer) if thrown is None else op.throw(thrown)
+                except StopIteration as stop:
+                    result: _T = stop.value
+                    break
+                except Exception:
+                    if thrown is not None:
+                        self.conn.fail()
+                    raise
+                try:
+                    answer, thrown = self._fulfil(want, ask), None
+                except Exception as exc:
+                    answer, thrown = None, exc
+        finally:
+            thrown = None  # it holds this frame: together they would live until the garbage collector comes
+        try:
+            self._flush()
+        except Exception:
+            self.conn.fail()
+            raise
+        return result
+
+    def _fulfil(self, want: Want | NextChunk | Decide, ask: Callable[[Any], object] | None) -> object:
+        if want is Want.EVENT:
+            return self._next_event()
+        if not isinstance(want, Decide):
+            self._flush()
+        if want is Want.TLS:
+            self.start_tls()
+        elif not isinstance(want, Want):
+            if ask is None:
+                raise LocalProtocolError(f"nobody answers {want!r}")
+            return ask(want)
+        return None
+
+    def _next_event(self) -> object:
+        event = self.conn.next_event()
+        if event is not NEED_DATA:
+            return event
+        self._flush()
+        left = seconds = self._seconds()
+        deadline = None if seconds is None else self._clock() + seconds
+        while event is NEED_DATA:
+            if left is not None and left <= 0:
+                raise self._timed_out()
+            data = self._guard("receiving failed", self.stream.receive_some, _READ, left)
+            self.conn.receive_data(data)
+            event = self.conn.next_event()
+            left = None if deadline is None else deadline - self._clock()
+        return event
+
+    def _flush(self) -> None:
+        data = self.conn.data_to_send()
+        if data and not self._mute:
+            try:
+                self._guard("sending failed", self.stream.send_all, data, self._seconds())
+            except ConnectionLost as exc:
+                self._mute = True
+                exc.sending = not isinstance(exc, TimedOut)
+                raise
+
+    def _guard(self, failure: str, action: Callable[..., _T], *arguments: object) -> _T:
+        """Let the stream do something; what the network does wrong becomes one of our errors."""
+        try:
+            return action(*arguments)
+        except TimeoutError as exc:
+            raise self._timed_out() from exc
+        except OSError as exc:
+            raise ConnectionLost(f"{failure}: {str(exc) or type(exc).__name__}") from exc
+
+    def _timed_out(self) -> TimedOut:
+        return TimedOut(self.conn.timer, self._seconds() or 0)
+
+    def _seconds(self) -> float | None:
+        return seconds_for(self.conn.timer, self._timeouts)
