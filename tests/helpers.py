@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import pickle
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import cache
+from itertools import pairwise
+from typing import Any, Protocol, TypeVar
 
 from smtp_proto import (
+    NEED_DATA,
+    Auth,
+    AuthChallenge,
+    Bdat,
     ClientConnection,
     Command,
+    ConnectionLost,
+    Data,
+    Ehlo,
     Features,
     Greeting,
     Hello,
+    Lhlo,
+    Limits,
+    Mail,
+    Quit,
+    Rcpt,
+    RemoteProtocolError,
     Reply,
     ServerConnection,
     Signal,
+    StartTLS,
+    State,
+    TimedOut,
 )
+from smtp_proto._message import Message
+from smtp_proto.ops import Decide, Op, Want
+
+_T = TypeVar("_T")
 
 ALL_FEATURES = Features(
     {
@@ -34,15 +59,67 @@ ALL_FEATURES = Features(
 def pieces(data: bytes, cuts: list[int]) -> Iterator[bytes]:
     """`data` cut at these offsets, empty pieces left out."""
     edges = [0, *sorted(cut for cut in set(cuts) if 0 < cut < len(data)), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         if start < end:
             yield data[start:end]
+
+
+def drain(conn: ClientConnection | ServerConnection) -> list[Any]:
+    """The events that are there, up to where the connection needs data or an answer."""
+    events: list[Any] = []
+    while not isinstance(event := conn.next_event(), Signal):
+        events.append(event)
+    return events
+
+
+def until_error(
+    conn: ClientConnection | ServerConnection, *chunks: bytes
+) -> tuple[list[Any], RemoteProtocolError | None]:
+    """As `feed`, up to the first error: the events before it, and the error. No chunks: what is there."""
+    events: list[Any] = []
+    try:
+        for chunk in chunks or (None,):
+            if chunk is not None:
+                conn.receive_data(chunk)
+            while not isinstance(event := conn.next_event(), Signal):
+                events.append(event)
+    except RemoteProtocolError as exc:
+        return events, exc
+    return events, None
+
+
+def feed(conn: ClientConnection | ServerConnection, *chunks: bytes) -> list[Any]:
+    """Give these octets to the connection one chunk after the other: the events that this makes."""
+    events: list[Any] = []
+    for chunk in chunks:
+        conn.receive_data(chunk)
+        events += drain(conn)
+    return events
+
+
+def snapshot(thing: object) -> Any:
+    """All that a connection knows, as a value: equal as long as nothing changed."""
+    if isinstance(thing, Message | str | Features | Limits):
+        return thing
+    if isinstance(thing, list | tuple | deque):
+        return [snapshot(item) for item in thing]
+    if isinstance(thing, bytearray):
+        return bytes(thing)
+    slots = [slot for cls in type(thing).__mro__ for slot in getattr(cls, "__slots__", ())]
+    if not type(thing).__module__.startswith("smtp_proto") or not slots:
+        return thing
+    return {slot: snapshot(getattr(thing, slot)) for slot in slots}
+
+
+def whole(octets: bytes) -> Iterable[bytes]:
+    """Not cut at all."""
+    return [octets] if octets else []
 
 
 class Pair:
     """A client and a server joined in memory; what is said travels when `client()` or `server()` reads.
 
-    `cut` is how many octets travel at a time, None for all.
+    `cut` is how the octets are cut on their way.
     """
 
     def __init__(
@@ -50,7 +127,7 @@ class Pair:
         *,
         lmtp: bool = False,
         features: Features = ALL_FEATURES,
-        cut: int | None = None,
+        cut: Callable[[bytes], Iterable[bytes]] = whole,
         hello: bool = True,
         client: ClientConnection | None = None,
         server: ServerConnection | None = None,
@@ -59,40 +136,201 @@ class Pair:
         self.server = server or ServerConnection(lmtp=lmtp)
         self.cut = cut
         if hello:
-            from smtp_proto import Ehlo, Lhlo
-
-            self.server.send(Greeting(domain="mx.example"))
-            self.client_events()
-            self.client.send((Lhlo if lmtp else Ehlo)(domain="client.example"))
-            self.server_events()
-            self.server.send(Hello(domain="mx.example", features=features))
-            self.client_events()
+            self.say(Greeting(domain="mx.example"))
+            command = (Lhlo if lmtp else Ehlo)(domain="client.example")
+            self.ask(command, Hello(domain="mx.example", features=features))
 
     def server_events(self) -> list[Command]:
         """Carry what the client queued to the server; the events up to where it needs data or an answer."""
-        return list(self._carry(self.client, self.server))  # type: ignore[arg-type]
+        return feed(self.server, *self.cut(self.client.data_to_send()))
 
     def client_events(self) -> list[Reply]:
         """Carry what the server queued to the client; the events that this makes."""
-        return list(self._carry(self.server, self.client))  # type: ignore[arg-type]
+        return feed(self.client, *self.cut(self.server.data_to_send()))
+
+    def say(self, reply: Reply) -> Reply:
+        """The server says `reply`: what the client gets."""
+        self.server.send(reply)
+        (received,) = self.client_events()
+        return received
 
     def ask(self, command: Command, reply: Reply) -> Reply:
         """The client says `command`, the server answers `reply`: what the client gets."""
         self.client.send(command)
         self.server_events()
-        self.server.send(reply)
-        (received,) = self.client_events()
-        return received
+        return self.say(reply)
 
-    def _carry(
-        self,
-        source: ClientConnection | ServerConnection,
-        target: ClientConnection | ServerConnection,
-    ) -> Iterator[Command | Reply]:
-        data = source.data_to_send()
-        step = self.cut or len(data) or 1
-        for piece in [data[at : at + step] for at in range(0, len(data), step)] or [b""]:
-            if piece:
-                target.receive_data(piece)
-            while not isinstance(event := target.next_event(), Signal):
-                yield event
+
+_MAIL = (Mail(reverse_path="sender@client.example"), Reply(code=250))
+_RCPT = (Rcpt(forward_path="rcpt@mx.example"), Reply(code=250))
+_CHUNK = Bdat(size=10)
+_SCRIPTS: dict[State, tuple[tuple[Command, Reply], ...]] = {
+    State.READY: (),
+    State.AUTH: ((Auth(mechanism="LOGIN"), AuthChallenge(data=b"Username:")),),
+    State.TLS: ((StartTLS(), Reply(code=220)),),
+    State.MAIL: (_MAIL,),
+    State.RCPT: (_MAIL, _RCPT),
+    State.DATA: (_MAIL, _RCPT, (Data(), Reply(code=354))),
+    State.CHUNK: (_MAIL, _RCPT),
+    State.BDAT: (_MAIL, _RCPT, (Bdat(size=0), Reply(code=250))),
+    State.BDAT_FAILED: (_MAIL, _RCPT, (Bdat(size=0), Reply(code=554))),
+    State.CLOSED: ((Quit(), Reply(code=221)),),
+    State.FAILED: (),
+}
+
+
+def _walk_to(state: State, chunk: Bdat, **options: Any) -> Pair:
+    pair = Pair(hello=state in _SCRIPTS, **options)
+    if state is State.REJECTED:
+        pair.say(Reply(code=554))
+    elif state is State.GREETED:
+        pair.say(Greeting(domain="mx.example"))
+    for command, reply in _SCRIPTS.get(state, ()):
+        pair.ask(command, reply)
+    if state is State.CHUNK:
+        pair.client.send(chunk)
+        pair.server_events()
+    elif state is State.FAILED:
+        pair.client.fail()
+        pair.server.fail()
+    return pair
+
+
+@cache
+def _frozen(what: str, state: State, chunk: Bdat, **options: Any) -> bytes:
+    """A walk is made once, and thawed for each test: many of them walk thousands of times."""
+    pair = _walk_to(state, chunk, **options)
+    return pickle.dumps(pair if what == "pair" else getattr(pair, what))
+
+
+def pair_in(
+    state: State,
+    *,
+    chunk: Bdat = _CHUNK,
+    client: ClientConnection | None = None,
+    server: ServerConnection | None = None,
+    **options: Any,
+) -> Pair:
+    """A pair of which both ends are in `state`; in CHUNK, `chunk` is what is under way."""
+    if client is None and server is None:
+        return pickle.loads(_frozen("pair", state, chunk, **options))
+    return _walk_to(state, chunk, client=client, server=server, **options)
+
+
+def client_in(state: State, *, chunk: Bdat = _CHUNK, **options: Any) -> ClientConnection:
+    """A client in `state`, as in `pair_in`."""
+    return pickle.loads(_frozen("client", state, chunk, **options))
+
+
+def server_in(state: State, *, chunk: Bdat = _CHUNK, **options: Any) -> ServerConnection:
+    """A server in `state`, as in `pair_in`."""
+    return pickle.loads(_frozen("server", state, chunk, **options))
+
+
+# Operations, driven in memory
+
+
+class Stream(Protocol):
+    """What an operation's loop drives. It raises `OSError` where the network fails."""
+
+    def send(self, data: bytes) -> None: ...
+    def start_tls(self) -> None: ...
+
+
+class PeerStream(Stream, Protocol):
+    """A stream with a peer behind it: what it says next, `b""` at the end."""
+
+    def receive(self) -> bytes: ...
+
+
+def steps(
+    op: Op[_T],
+    conn: ClientConnection | ServerConnection,
+    stream: Stream,
+    ask: Callable[[Any], object] | None = None,
+) -> Generator[None, None, _T]:
+    """The loop of `smtp_proto.ops._wants`, as a generator that stops where it would read.
+
+    Give octets to the connection and resume it, or throw in the `OSError` with which reading failed.
+    """
+    answer: object = None
+    thrown: Exception | None = None
+    mute = False
+
+    def flush() -> None:
+        nonlocal mute
+        data = conn.data_to_send()
+        if data and not mute:
+            try:
+                stream.send(data)
+            except OSError as exc:
+                mute = True
+                raise _lost(conn, exc, sending=True) from exc
+
+    try:
+        while True:
+            try:
+                want = op.send(answer) if thrown is None else op.throw(thrown)
+            except StopIteration as stop:
+                flush()
+                return stop.value  # type: ignore[no-any-return]
+            except Exception:
+                if thrown is not None:
+                    conn.fail()
+                raise
+            answer = thrown = None
+            try:
+                if want is Want.EVENT:
+                    while (answer := conn.next_event()) is NEED_DATA:
+                        flush()
+                        try:
+                            yield
+                        except OSError as exc:
+                            raise _lost(conn, exc) from exc
+                elif isinstance(want, Decide):
+                    answer = ask(want)  # type: ignore[misc]
+                else:
+                    flush()
+                    if want is Want.TLS:
+                        try:
+                            stream.start_tls()
+                        except OSError as exc:
+                            raise _lost(conn, exc) from exc
+                    elif want is not Want.FLUSH:
+                        answer = ask(want)  # type: ignore[misc]
+            except Exception as exc:
+                thrown = exc
+    finally:
+        op.close()
+
+
+def _lost(
+    conn: ClientConnection | ServerConnection, exc: OSError, *, sending: bool = False
+) -> ConnectionLost:
+    if isinstance(exc, TimeoutError):
+        return TimedOut(conn.timer, conn.timer.seconds)
+    return ConnectionLost(str(exc), sending=sending)
+
+
+def drive(
+    op: Op[_T],
+    conn: ClientConnection | ServerConnection,
+    stream: PeerStream,
+    ask: Callable[[Any], object] | None = None,
+) -> _T:
+    """Drive `op` to its end: what it returns or raises. Nothing is left to send then."""
+    loop = steps(op, conn, stream, ask)
+    failure: OSError | None = None
+    try:
+        while True:
+            try:
+                next(loop) if failure is None else loop.throw(failure)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            try:
+                conn.receive_data(stream.receive())
+                failure = None
+            except OSError as exc:
+                failure = exc
+    finally:
+        assert conn.data_to_send() == b""
