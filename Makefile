@@ -20,7 +20,7 @@ help:
 	@echo 'make test    the whole test suite'
 	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O'
 	@echo 'make bench   the core beside smtplib and aiosmtpd'
-	@echo 'make docs    run the examples in docs/'
+	@echo 'make docs    run the examples of README.md and docs/'
 	@echo 'make clean   remove the venvs, build leftovers and caches'
 	@echo
 	@echo 'PYTHON=$(PYTHON) makes the venv, VENV=$(VENV) is its folder; either can be set.'
@@ -44,8 +44,8 @@ bench: $(BENCH)
 	$(PY) bench/core.py
 
 docs: $(DEV)
-	@echo 'The documentation is the Markdown in docs/. Running its examples.'
-	$(PY) -bb -m pytest tests/test_docs.py
+	@echo 'The documentation is README.md and the Markdown in docs/. Running its examples.'
+	$(PY) -bb -m pytest README.md docs
 
 clean:
 	rm -rf '$(VENV)' .venv .venv-* build dist *.egg-info .coverage .coverage.* htmlcov
