@@ -34,6 +34,10 @@ class Features(FrozenMapping[tuple[str, ...]]):
     def __init__(self, offered: Mapping[str, Iterable[str]] | None = None) -> None:
         items: dict[str, tuple[str, ...]] = {}
         for keyword, parameters in (offered or {}).items():
+            if isinstance(parameters, str):
+                raise LocalProtocolError(
+                    f"the parameters of {keyword} are words, and not one text: {parameters!r}"
+                )
             words = (keyword, *parameters)
             line = _grammar.encode(" ".join(words), "an EHLO keyword")
             match = _grammar.EHLO_LINE.fullmatch(line)

@@ -53,7 +53,7 @@ class Reply(Message):
         enhanced: str | None = None,
     ) -> None:
         if not 200 <= code <= 599:
-            raise LocalProtocolError(f"not a reply code (RFC 5321 4.2): {code}")
+            raise LocalProtocolError("a reply code is 200 to 599 (RFC 5321 4.2)")
         if lines is not None and (text or not lines):
             raise LocalProtocolError("give text, or a sequence of at least one line")
         texts = _texts(lines or (text,))

@@ -93,6 +93,7 @@ def test_what_a_server_offers_comes_back_from_its_lines(offered: dict[str, list[
         {"SIZE\n": ()},
         {"SIZE": ("\x7f",)},
         {"SIZE": ("\udc80",)},
+        {"SIZE": "100"},
     ],
 )
 def test_what_is_no_keyword_or_no_word_cannot_be_offered(offered: dict[str, tuple[str, ...]]):

@@ -434,6 +434,9 @@ def test_any_text_at_all_raises_or_makes_a_message(data: st.DataObject, text: st
         lambda: Hello(lines="abc"),
         lambda: Bdat(size=-1),
         lambda: Bdat(size=10**20),
+        lambda: Bdat(size=10**5000),
+        lambda: Bdat(size=1.5),  # type: ignore[arg-type]
+        lambda: Reply(code=10**5000),
         lambda: Mail(reverse_path="postmaster"),
         lambda: Rcpt(forward_path=""),
         lambda: UnknownCommand(name="noop"),

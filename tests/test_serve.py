@@ -175,6 +175,30 @@ def test_a_session_is_answered_and_the_application_sees_all_of_it():
     ]
 
 
+def test_each_command_has_an_answer_of_its_own():
+    site = Site()
+    site.say(ENVELOPE + DATA + END + b"RSET\r\nNOOP\r\nVRFY b\r\nEXPN l\r\nHELP\r\nFROB\r\n" + MAIL)
+    site.say(RCPT + b"BDAT 0\r\nBDAT 0 LAST\r\nQUIT\r\n")
+    *_, answers = b"".join(site.writes).decode().partition("250 SIZE 33554432\r\n")
+    assert answers.splitlines() == [
+        "250 2.1.0 sender ok",
+        "250 2.1.5 recipient ok",
+        "354 end with <CRLF>.<CRLF>",
+        "250 2.6.0 message accepted",
+        "250 2.0.0 reset",
+        "250 2.0.0 ok",
+        "252 2.5.0 send some mail, and see",
+        "502 5.5.1 EXPN is not implemented",
+        "214 2.0.0 see RFC 5321",
+        "500 5.5.1 unknown command",
+        "250 2.1.0 sender ok",
+        "250 2.1.5 recipient ok",
+        "250 2.0.0 go on",
+        "250 2.6.0 message accepted",
+        "221 2.0.0 mx.example closing",
+    ]
+
+
 def test_what_one_read_caused_goes_out_in_one_write():
     site = Site()
     site.say(EHLO)
@@ -269,7 +293,7 @@ def ask(hook: str, answer: Any, **options: Any) -> tuple[Site, list[int]]:
 
 
 @HOOKS
-@pytest.mark.parametrize("code", [421, 450, 552])
+@pytest.mark.parametrize("code", [400, 421, 450, 552])
 def test_every_hook_may_refuse(hook, code):
     site, codes = ask(hook, Reply(code=code, text="because I say so"))
     assert codes == [code]
@@ -370,7 +394,13 @@ def test_what_is_not_answered_may_raise_as_well(failure):
     "answer",
     [
         *[False, True, 550, "550 no", b"550 no", object()],
-        *[Reply(code=354), Greeting(domain="mx.example"), Hello(domain="mx.example")],
+        *[
+            Reply(code=300),
+            Reply(code=354),
+            Reply(code=399),
+            Greeting(domain="mx.example"),
+            Hello(domain="mx.example"),
+        ],
         *[[], [None, None], [Reply(code=354)], (True,)],
     ],
 )
