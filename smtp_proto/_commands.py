@@ -255,6 +255,11 @@ class Quit(Command):
     verb = "QUIT"
 
 
+def _check_argument(argument: str, verb: str) -> None:
+    if not _grammar.ARGUMENT.fullmatch(_grammar.encode(argument, "the argument")):
+        raise LocalProtocolError(f"not an argument for {verb}: {argument!r}")
+
+
 class _Argument(Command):
     __slots__ = ("_argument",)
     _fields = ("argument",)
@@ -262,9 +267,7 @@ class _Argument(Command):
     argument: str = field("_argument")
 
     def __init__(self, *, argument: str) -> None:
-        octets = _grammar.encode(argument, "the argument")
-        if not _grammar.ARGUMENT.fullmatch(octets):
-            raise LocalProtocolError(f"not an argument for {self.verb}: {argument!r}")
+        _check_argument(argument, self.verb)
         self._argument = argument
 
 
@@ -290,9 +293,8 @@ class _OptionalArgument(Command):
 
     def __init__(self, *, argument: str | None = None) -> None:
         if argument is not None:
-            _Argument.__init__(self, argument=argument)  # type: ignore[arg-type]
-        else:
-            self._argument = None
+            _check_argument(argument, self.verb)
+        self._argument = argument
 
 
 class Help(_OptionalArgument):
@@ -328,10 +330,8 @@ class UnknownCommand(Command):
             raise LocalProtocolError(f"not a verb: {name!r}")
         if name.upper() in KNOWN_VERBS:
             raise LocalProtocolError(f"{name.upper()} has a class of its own")
-        if argument is not None and not _grammar.ARGUMENT.fullmatch(
-            _grammar.encode(argument, "the argument")
-        ):
-            raise LocalProtocolError(f"not an argument for {name}: {argument!r}")
+        if argument is not None:
+            _check_argument(argument, name)
         self._name = name.upper()
         self._argument = argument
 

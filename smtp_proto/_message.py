@@ -68,6 +68,7 @@ class FrozenMapping(dict[str, _V]):
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
 
+    # To mypy a dict has no hash, and gets none back: this one cannot change.
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
 
