@@ -427,7 +427,8 @@ def many_lines() -> None:
 def import_cost(module: str) -> float:
     """The CPU time of a process that imports `module`, children counted by the kernel."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+    # Isolated: the environment must not forbid what every user has, compiled modules.
+    subprocess.run([sys.executable, "-I", "-c", f"import {module}"], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -19,6 +19,7 @@ _MAX_DOMAIN = 255
 
 _P = TypeVar("_P", bound="Path")
 
+_new_str = str.__new__
 _QUOTED_PAIR = re.compile(r"\\(.)")
 
 
@@ -48,21 +49,20 @@ class Path(str):
         if type(address) is cls:
             return address
         plain = _grammar.PLAIN_MAILBOX.fullmatch(address)
-        if plain is not None:
-            return _new(cls, address, plain.end(1), ())
+        if plain is not None:  # what `_new` does, without the call: most addresses come this way
+            path = _new_str(cls, address)
+            path._at = plain.end(1)
+            path._route = ()
+            path._is_ascii = True
+            return path
         octets = _grammar.encode(address, "the address")
-        match = _grammar.REVERSE_PATH.fullmatch(octets) or _grammar.FORWARD_PATH.fullmatch(octets)
+        match = _grammar.PATH.fullmatch(octets)
         if match is None:
             raise LocalProtocolError(f"not an address (RFC 5321 4.1.2): {address!r}", code=501)
-        return path_from_match(match, cls)
+        return path_from_groups(cls, *match.groups())
 
     def __reduce__(self) -> tuple[type[Self], tuple[str]]:
         return type(self), (str(self.with_route),)
-
-    @property
-    def has_domain(self) -> bool:
-        """Whether there is a domain: not for `postmaster` and the null path."""
-        return self._at >= 0
 
     @property
     def domain(self) -> str | None:
@@ -78,8 +78,8 @@ class Path(str):
     @property
     def with_route(self) -> str:
         """The text with the source route, as it goes on the wire."""
-        if not self.route:
-            return str(self)
+        if not self._route:
+            return self
         return ",".join(f"@{host}" for host in self.route) + f":{self}"
 
     @property
@@ -88,31 +88,32 @@ class Path(str):
         return not self
 
 
-def path_from_match(match: re.Match[bytes], cls: type[_P]) -> _P:
-    """A `Path` from a match of one of the grammar's path rules."""
-    route, local, domain = match.group("route", "local", "domain")
+def path_from_groups(
+    cls: type[_P], route: bytes | None, local: bytes, domain: bytes | None, postmaster: bytes | None
+) -> _P:
+    """A `Path` from the groups of the grammar's path rule."""
     if domain is None:
-        return _new(cls, (match.groupdict().get("postmaster") or b"").decode("ascii"), -1, ())
+        return _new(cls, (postmaster or b"").decode("ascii"), -1)
+    octets = local + b"@" + domain
     if domain[:1] == b"[":
         if not _grammar.is_address_literal(domain):
             raise LocalProtocolError(f"not an address literal (RFC 5321 4.1.3): {domain!r}")
     elif len(domain) > _MAX_DOMAIN:
         raise LocalProtocolError(f"domain of {len(domain)} octets; RFC 5321 allows {_MAX_DOMAIN}")
-    octets = local + b"@" + domain
     if route is None and octets.isascii():
-        return _new(cls, octets.decode("ascii"), len(local), ())
-    text = _grammar.decode(octets, "the address")
-    at = len(_grammar.decode(local, "the address"))
-    hosts = tuple(_grammar.decode(route[1:], "the route").split(",@")) if route else ()
-    path = _new(cls, text, at, hosts)
+        return _new(cls, octets.decode("ascii"), len(local))
+    path = _new(cls, _grammar.decode(octets, "the address"), len(_grammar.decode(local, "the address")))
+    if route:
+        path._route = tuple(_grammar.decode(route[1:], "the route").split(",@"))
     path._is_ascii = path.with_route.isascii()
     return path
 
 
-def _new(cls: type[_P], text: str, at: int, route: tuple[str, ...]) -> _P:
-    path = str.__new__(cls, text)
+def _new(cls: type[_P], text: str, at: int) -> _P:
+    """A `Path` whose text has been judged: ASCII, without a route, its "@" at `at`."""
+    path = _new_str(cls, text)
     path._at = at
-    path._route = route
+    path._route = ()
     path._is_ascii = True
     return path
 

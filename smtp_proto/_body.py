@@ -7,7 +7,7 @@ This is the file that SMTP smuggling would have to get past. Its rules:
 * The end is looked for first. Only what lies before it is judged for bare CR and LF.
 * What is sent holds no bare CR or LF (2.3.8), and a dot more at each line that begins with one (4.5.2):
   made regular first, stuffed afterwards.
-* Both directions keep their place in the line across pieces: one object serves one body.
+* Both directions keep their place in the line across pieces.
 
 Bodies are worked on with `find`, `count` and `replace`, never line by line: a loop over lines is a
 hundred times slower, and on lines of two characters a thousand times.
@@ -36,8 +36,16 @@ class LineEnds(Enum):
     line ends regular, or it smuggles."""
 
 
+# All octets but CR, LF and NUL: what `is_regular` does not look at.
+_TEXT = bytes(set(range(256)) - set(b"\r\n\0"))
+
 # Says where the first one is, and is ten times slower: only for what is known to hold one.
 _BARE_LINE_END = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+
+
+def is_regular(data: bytes) -> bool:
+    """Whether `data` holds no bare CR, no bare LF and no NUL."""
+    return len(data.translate(None, _TEXT)) == 2 * data.count(b"\r\n")
 
 
 def normalize_line_ends(data: bytes) -> bytes:
@@ -51,16 +59,19 @@ def _measure(data: bytes, carried: int, limit: int) -> int:
     `carried` is how much of the first line came earlier. Looks at one line end in a thousand octets:
     the last one within reach of each line's start.
     """
-    start = -carried
+    start, at = -carried, 0
     size = len(data)
     while size - start > limit:
-        end = data.rfind(b"\r\n", max(0, start), start + limit + 2)
+        end = data.rfind(b"\r\n", at, start + limit + 2)
         if end < 0:
             return size - start
-        start = end + 2
+        start = at = end + 2
     # What is left fits: only the last line end matters.
-    end = data.rfind(b"\r\n", max(0, start))
+    end = data.rfind(b"\r\n", at)
     return size - start if end < 0 else size - end - 2
+
+
+_NORMALIZE = LineEnds.NORMALIZE  # an Enum member is slow to look up before Python 3.12
 
 
 class DataWriter:
@@ -70,10 +81,14 @@ class DataWriter:
 
     last = True  # as with the last of several chunks, an end must be said
 
-    def __init__(self, line_ends: LineEnds, line_limit: int | None, *, allow_nul: bool) -> None:
-        self._strict = line_ends is not LineEnds.NORMALIZE
+    def __init__(self, line_ends: LineEnds, line_limit: int | None, allow_nul: bool) -> None:
+        self._strict = line_ends is not _NORMALIZE
         self._line_limit = line_limit
         self._allow_nul = allow_nul
+        self.begin()
+
+    def begin(self) -> None:
+        """Another body begins."""
         self._at_line_start = True
         self._held_cr = False  # a CR at the end of a piece waits for what follows
         self._line = 0
@@ -83,16 +98,14 @@ class DataWriter:
         held_cr = data[-1:] == b"\r"
         if held_cr or self._held_cr:
             data = (b"\r" if self._held_cr else b"") + (data[:-1] if held_cr else data)
-        pairs = data.count(b"\r\n")
-        if data.count(b"\n") != pairs or data.count(b"\r") != pairs:
+        if not is_regular(data):
             data = self._regular(data)
-        if not self._allow_nul and b"\0" in data:
-            raise LocalProtocolError("NUL in the message (RFC 5321 4.5.2, RFC 2045 2.7)")
-        if self._line_limit is not None:
-            line = _measure(data, self._line, self._line_limit)
-            if line > self._line_limit:
+        limit = self._line_limit
+        if limit is not None:
+            line = _measure(data, self._line, limit)
+            if line > limit:
                 raise LocalProtocolError(
-                    f"a line of the message is longer than {self._line_limit} octets (RFC 5321 4.5.3.1.6)"
+                    f"a line of the message is longer than {limit} octets (RFC 5321 4.5.3.1.6)"
                 )
             self._line = line
         self._held_cr = held_cr
@@ -104,7 +117,9 @@ class DataWriter:
         return wire
 
     def _regular(self, data: bytes) -> bytes:
-        if self._strict:
+        if not self._allow_nul and b"\0" in data:
+            raise LocalProtocolError("NUL in the message (RFC 5321 4.5.2, RFC 2045 2.7)")
+        if self._strict and _BARE_LINE_END.search(data):
             raise LocalProtocolError("bare CR or LF in the message (RFC 5321 2.3.8)")
         return normalize_line_ends(data)
 
@@ -207,41 +222,46 @@ class DataReader(BodyReader):
         raw = b"" if self.ended else self._cut(buffer)
         if not raw:
             return raw if self.refusal is None else self._take(raw)
-        content = self._judge(raw)
+        content = raw.replace(b"\r\n.", b"\r\n")
+        regular = is_regular(content)
+        if not regular:
+            content = self._irregular(content)
+        size = self.size + len(content)
+        limit = self._size_limit
+        if limit is not None and self.size <= limit < size:
+            text = f"message of more than {limit} octets"
+            self.refuse(Reply(code=552, enhanced="5.3.4", text=text), limit)
         if self.refusal is None:
-            self.size += len(content)
+            self.size = size
         else:
             content = self._take(content)
-        if content:
-            self._look_at(content)
+        if not regular and b"\0" in content:
+            self.nul = True
+        if self._line_limit is not None and content and not self.long_lines:
+            self._line = _measure(content, self._line, self._line_limit)
+            self.long_lines = self._line > self._line_limit
         return content
 
-    def _judge(self, raw: bytes) -> bytes:
-        content = raw.replace(b"\r\n.", b"\r\n")
-        pairs = content.count(b"\r\n")
-        regular = content.count(b"\n") == pairs and content.count(b"\r") == pairs
-        if not regular and self._line_ends is not LineEnds.PRESERVE:
-            if self._line_ends is LineEnds.NORMALIZE:
-                content = normalize_line_ends(content)
-            elif self.refusal is None:
-                before, *_ = _BARE_LINE_END.split(content, 1)
+    def _irregular(self, content: bytes) -> bytes:
+        if self._line_ends is LineEnds.NORMALIZE:
+            return normalize_line_ends(content)
+        if self._line_ends is LineEnds.STRICT and self.refusal is None:
+            before, *rest = _BARE_LINE_END.split(content, 1)
+            if rest:
                 self.refuse(_BARE, self.size + len(before))
-        if self._size_limit is not None and self.size <= self._size_limit < self.size + len(content):
-            text = f"message of more than {self._size_limit} octets"
-            self.refuse(Reply(code=552, enhanced="5.3.4", text=text), self._size_limit)
         return content
 
     def _cut(self, buffer: ReceiveBuffer) -> bytes:
         """Take all that is certain off the buffer, and the end if it is there."""
         octets = buffer.octets
         if self._at_start:
-            head = bytes(octets[:3])
-            if b".\r\n".startswith(head):
-                self.ended = head == b".\r\n"
-                return buffer.take(3)[:0] if self.ended else b""
-            self._at_start = False
-            if head.startswith(b"."):
+            if octets[:1] in b".":
+                head = bytes(octets[:3])
+                if b".\r\n".startswith(head):
+                    self.ended = head == b".\r\n"
+                    return buffer.take(3)[:0] if self.ended else b""
                 buffer.take(1)
+            self._at_start = False
         end = octets.find(b"\r\n.\r\n")
         if end >= 0:
             self.ended = True
@@ -250,13 +270,6 @@ class DataReader(BodyReader):
             if octets.endswith(undecided):
                 return buffer.take(len(octets) - len(undecided))
         return buffer.take(len(octets))
-
-    def _look_at(self, content: bytes) -> None:
-        if b"\0" in content:
-            self.nul = True
-        if self._line_limit is not None and not self.long_lines:
-            self._line = _measure(content, self._line, self._line_limit)
-            self.long_lines = self._line > self._line_limit
 
 
 class ChunkReader(BodyReader):

@@ -30,14 +30,14 @@ from ._commands import (
     UnknownCommand,
     Vrfy,
 )
-from ._connection import CLOSED, NEED_DATA, NO_FEATURES, OVER, PAUSED, Connection, Signal, name
+from ._connection import CLOSED, NEED_DATA, NO_FEATURES, PAUSED, Connection, Signal, name
 from ._errors import LocalProtocolError, ProtocolError
 from ._limits import DEFAULT_LIMITS, Limits, Timer
 from ._readers import ReplyReader
 from ._replies import Hello, Reply
 from ._rules import RULES
 from ._state import OPENING, TABLE, Machine, Opening, State
-from ._writers import write_command
+from ._writers import WRITERS
 
 # RFC 2920 3.1: these must come last in a group, because what follows depends on their answer.
 # RFC 3207 4, RFC 4954 4 say so of STARTTLS and AUTH; of a stranger's command one cannot know.
@@ -77,6 +77,7 @@ class ClientConnection(Connection):
         "_allow_nul",
         "_body",
         "_challenges",
+        "_data_writer",
         "_last_chunks",
         "_learn",
         "_line_ends",
@@ -84,7 +85,6 @@ class ClientConnection(Connection):
         "_pending",
         "_predicted",
         "_replies",
-        "_since",
         "_verdicts",
     )
 
@@ -103,12 +103,11 @@ class ClientConnection(Connection):
         self._allow_nul = allow_nul
         self._predicted = Machine()
         self._mispredicted = False
-        # Everything said and not answered yet. A last chunk stands in it too, before the EndOfMessage
-        # that its reply answers.
-        self._pending: deque[Command] = deque((OPENING,))
-        # For each of these, where in the stream its answer begins at the earliest.
-        self._since: deque[int] = deque((0,))
+        # Everything said and not answered yet, and where in the stream its answer begins at the earliest.
+        # A last chunk stands in it too, before the EndOfMessage that its reply answers.
+        self._pending: deque[tuple[Command, int]] = deque(((OPENING, 0),))
         self._replies = ReplyReader(limits, bare_lf=not strict_replies)
+        self._data_writer = DataWriter(line_ends, limits.text_line, allow_nul)
         self._body: DataWriter | ChunkWriter | None = None
         self._accepted: list[Path] = []
         self._verdicts = 0
@@ -119,8 +118,6 @@ class ClientConnection(Connection):
     @property
     def state(self) -> State:
         """What may be said now depends on this: the state if all that is outstanding succeeds."""
-        if self._machine.state in OVER:
-            return self._machine.state
         if isinstance(self._body, ChunkWriter):
             return State.CHUNK
         if self._mispredicted:
@@ -137,17 +134,14 @@ class ClientConnection(Connection):
         """The timer of RFC 5321 4.5.3.2 that runs now."""
         if self._body is not None:
             return Timer.DATA_BLOCK
-        kind = type(self._pending[0]) if self._pending else Command
+        kind = type(self._pending[0][0]) if self._pending else Command
         return _TIMERS.get(kind, Timer.COMMAND)
 
     def check_body(self, body: bytes) -> None:
         """Raise what `send` would raise if `body`, a whole message, were sent with DATA."""
-        writer = self._data_writer()
+        writer = DataWriter(self._line_ends, self.limits.text_line, self._allow_nul)
         writer.write(body)
         writer.end()
-
-    def _data_writer(self) -> DataWriter:
-        return DataWriter(self._line_ends, self.limits.text_line, allow_nul=self._allow_nul)
 
     def send(self, command: Command) -> None:
         """Queue what `command` is on the wire.
@@ -157,8 +151,6 @@ class ClientConnection(Connection):
         the server does not offer.
         """
         kind = type(command)
-        if self._machine.state in OVER:
-            raise LocalProtocolError(f"the connection is {self._machine.state.value}")
         if self._body is not None:
             self._send_body(self._body, command)
             return
@@ -166,52 +158,62 @@ class ClientConnection(Connection):
             self._predict()
         predicted = self._predicted
         if kind not in TABLE[predicted.state] or kind is MalformedCommand:
-            raise LocalProtocolError(f"{name(command)} in state {self.state.value}", code=503)
-        if self._pending and ("PIPELINING" not in self.features or type(self._pending[-1]) in _LAST_IN_GROUP):
-            raise LocalProtocolError(f"{name(command)} must wait for the answer to {name(self._pending[-1])}")
-        if kind in RULES:
-            RULES[kind](self, command)
-        self._out.append(write_command(command))
-        self._pending.append(command)
-        self._since.append(self._buffer.end)
-        if isinstance(command, Bdat):
-            predicted.said(kind)
-            self._last_chunks += command.last
-            self._body = ChunkWriter(command.size, command.last)
-            self._end_chunk(self._body)
+            raise LocalProtocolError(f"{name(command)} in state {predicted.state.value}", code=503)
+        pending = self._pending
+        if pending and ("PIPELINING" not in self.features or type(pending[-1][0]) in _LAST_IN_GROUP):
+            raise LocalProtocolError(f"{name(command)} must wait for the answer to {name(pending[-1][0])}")
+        rule = RULES.get(kind)
+        if rule is not None:
+            rule(self, command)
+        self._out.append(WRITERS[kind](command))
+        pending.append((command, self._buffer.end))
+        if type(command) is Bdat:
+            self._begin_chunk(command)
             return
         predicted.succeed(kind)
-        if isinstance(command, Mail):
+        if type(command) is Mail:
             self._mail = command
         elif kind is Auth:
             self._challenges = 0
 
+    def fail(self) -> None:
+        super().fail()
+        self._predicted.fail()
+        self._mispredicted = False
+        self._body = None
+
     def _predict(self) -> None:
-        self._predicted.predict(self._machine, self._pending)
+        self._predicted.predict(self._machine, (command for command, _ in self._pending))
         self._mispredicted = False
 
     def tls_started(self) -> None:
         super().tls_started()
-        self._predicted.follow(self._machine)
+        self._predicted.tls_started()
+        self._mispredicted = False
 
     def _send_body(self, body: DataWriter | ChunkWriter, command: Command) -> None:
-        if isinstance(command, MessageData):
-            wire = body.write(command.data)
-        elif isinstance(command, EndOfMessage) and body.last:
+        if type(command) is MessageData:
+            wire = body.write(command._data)
+        elif type(command) is EndOfMessage and body.last:
             wire = body.end()
             self._body = None
-            self._pending.append(command)
-            self._since.append(self._buffer.end)
+            self._pending.append((command, self._buffer.end))
             self._predicted.succeed(EndOfMessage)
         else:
             raise LocalProtocolError(f"{name(command)} in the middle of a body")
-        if isinstance(body, ChunkWriter):
+        if type(body) is ChunkWriter:
             self._end_chunk(body)
         if wire:
             self._out.append(wire)
 
+    def _begin_chunk(self, command: Bdat) -> None:
+        self._predicted.said(Bdat)
+        self._last_chunks += command.last
+        self._body = ChunkWriter(command.size, command.last)
+        self._end_chunk(self._body)
+
     def _end_chunk(self, body: ChunkWriter) -> None:
-        self._since[-1] = self._buffer.end
+        self._pending[-1] = (self._pending[-1][0], self._buffer.end)
         if not body.missing and not body.last:
             self._body = None
             self._predicted.succeed(Bdat)
@@ -224,21 +226,49 @@ class ClientConnection(Connection):
         """
         if self._error is not None or self._machine.state in _NOT_READING:
             return self._pause()
-        to = self._pending[0] if self._pending else None
-        if self._buffer.octets:
-            try:
-                reply = self._replies.read(self._buffer, to)
-                if reply is not None:
-                    return self._answer(reply)
-            except LocalProtocolError as exc:
-                raise self._fault(exc, to) from exc
+        if not self._buffer.octets and not self._eof:
+            return NEED_DATA
+        pending = self._pending
+        to, since = pending[0] if pending else _NOTHING
+        try:
+            reply = self._replies.read(self._buffer, to)
+            if reply is None:
+                return self._need_data(to)
+            # Of a body under way, DATA has nothing pending and a chunk its own BDAT: neither is due.
+            if to is None or self._replies.began < since or (self._body is not None and len(pending) == 1):
+                return self._interrupted(reply)
+            if type(to) is Bdat:
+                to = self._answer_chunk(to)
+            kind = type(to)
+            machine = self._machine
+            code = reply._code
+            if 300 <= code < 400 and not machine.names(kind, code):
+                raise LocalProtocolError(f"{code} is no answer to {name(to)}")
+            reply._to = to
+            if self.lmtp and kind is EndOfMessage and self._is_one_of_several(reply):
+                return reply
+            pending.popleft()
+            machine.answered(kind, code)
+            learn = self._learn.get(kind)
+            if learn is not None:
+                learn(self, to, reply)
+        except ProtocolError as exc:
+            raise self._fault(exc, to) from exc
+        state = machine.state
+        if state is _CLOSED:
+            self._close()
+        elif code >= 400 or (not pending and state is not self._predicted.state):
+            self._mispredicted = True
+        return reply
+
+    def _need_data(self, to: Command | None) -> Signal:
         if not self._eof:
             return NEED_DATA
         if to is None and not self._buffer and not self._replies.is_inside and self._body is None:
             self._close()
             return CLOSED
         waiting = f"; the answer to {name(to)} is due" if to else ""
-        raise self._fault(ProtocolError(f"connection closed by the server{waiting}"), to)
+        raise ProtocolError(f"connection closed by the server{waiting}")
 
     def _pause(self) -> Signal:
         self._check_readable()
@@ -247,49 +277,21 @@ class ClientConnection(Connection):
         self._refuse_input("behind the 220 to STARTTLS")
         return PAUSED
 
-    def _answer(self, reply: Reply) -> Reply:
-        pending = self._pending
-        # Of a body under way, DATA has nothing pending and a chunk its own BDAT: neither is due.
-        due = pending if self._body is None else len(pending) > isinstance(self._body, ChunkWriter)
-        if not due or self._replies.began < self._since[0]:
-            return self._interrupted(reply)
-        to = pending[0]
-        kind = type(to)
-        if isinstance(to, Bdat):
-            self._machine.said(Bdat)
-            if to.last:
-                pending.popleft()
-                self._since.popleft()
-                self._last_chunks -= 1
-                to = pending[0]
-                kind = EndOfMessage
-        code = reply._code
-        if 300 <= code < 400 and not self._machine.names(kind, code):
-            raise LocalProtocolError(f"{code} is no answer to {name(to)}")
-        if kind is not Opening:
-            reply._to = to
-        if self.lmtp and kind is EndOfMessage and self._is_one_of_several(reply):
-            return reply
-        pending.popleft()
-        self._since.popleft()
-        self._machine.answered(kind, code)
-        learn = self._learn.get(kind)
-        if learn is not None:
-            learn(self, to, reply)
-        if self._machine.state is _CLOSED:
-            self._close()
-        elif not pending:
-            self._predicted.follow(self._machine)
-        elif code >= 400:
-            self._mispredicted = True
-        return reply
+    def _answer_chunk(self, to: Bdat) -> Command:
+        """What the reply to a chunk is the answer to: the last one's is the verdict on the message."""
+        self._machine.said(Bdat)
+        if not to.last:
+            return to
+        self._pending.popleft()
+        self._last_chunks -= 1
+        return self._pending[0][0]
 
     def _interrupted(self, reply: Reply) -> Reply:
         """A reply that none is due for, or that began before it was. 421 may always come; so may a refusal
         before a body is complete, after which nobody knows whether the rest is still wanted. Anything
         else is made up.
         """
-        in_body = self._body is not None or isinstance(next(iter(self._pending), None), Bdat | EndOfMessage)
+        in_body = self._body is not None or type(next(iter(self._pending), (None,))[0]) in _ENDS_OF_BODY
         if reply.code != 421 and not (in_body and reply.code >= 400):
             raise LocalProtocolError(f"a reply that nothing asked for: {reply.code} {reply.lines[0]!r}")
         self._close()
@@ -302,6 +304,9 @@ class ClientConnection(Connection):
         reply._recipient = self._accepted[self._verdicts]
         self._verdicts += 1
         return self._verdicts < len(self._accepted) and reply.code != 421
+
+    def _learn_greeting(self, to: Command, reply: Reply) -> None:
+        reply._to = None
 
     def _learn_hello(self, to: Command, reply: Reply) -> None:
         if reply.is_positive:
@@ -323,19 +328,22 @@ class ClientConnection(Connection):
             self._accepted.append(to.forward_path)
 
     def _learn_data(self, to: Command, reply: Reply) -> None:
-        if reply.code == 354:
-            self._body = self._data_writer()
+        if reply._code == 354:
+            self._body = self._data_writer
+            self._data_writer.begin()
 
     def _close(self) -> None:
         self._machine.closed()
+        self._predicted.closed()
+        self._mispredicted = False
         self._pending.clear()
-        self._since.clear()
         self._last_chunks = 0
         self._body = None
 
 
 # What else a client learns from the answers to these; in LMTP the recipients, whose verdicts will come.
 _LEARN: dict[type[Command], Callable[[ClientConnection, Any, Reply], None]] = {
+    Opening: ClientConnection._learn_greeting,
     Ehlo: ClientConnection._learn_hello,
     Lhlo: ClientConnection._learn_hello,
     Helo: ClientConnection._learn_hello,
@@ -349,5 +357,7 @@ _LEARN_LMTP: dict[type[Command], Callable[[ClientConnection, Any, Reply], None]]
     Rcpt: ClientConnection._learn_rcpt,
 }
 
+_NOTHING = (None, 0)  # is pending
+_ENDS_OF_BODY = frozenset((Bdat, EndOfMessage))
 _CLOSED = State.CLOSED  # an Enum member is slow to look up before Python 3.12
 _NOT_READING = frozenset((State.CLOSED, State.FAILED, State.TLS))

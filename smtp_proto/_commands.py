@@ -126,7 +126,7 @@ class Mail(Command):
         self, *, reverse_path: str, parameters: Mapping[str, ParameterValue] = NO_PARAMETERS
     ) -> None:
         path = Path(reverse_path)
-        if path and not path.has_domain:
+        if path._at < 0 and path:
             raise LocalProtocolError(f"a reverse-path needs a domain: {reverse_path!r}")
         self._reverse_path = path
         self._parameters = canonical_parameters("MAIL", parameters) if parameters else NO_PARAMETERS

@@ -106,12 +106,10 @@ class Connection:
         Call it when `next_event()` returned `NEED_DATA`: then what is stored stays within the limits.
         Raises `LocalProtocolError` for octets after the end.
         """
-        if not data:
-            self._eof = True
-        elif self._eof:
+        if self._eof and data:
             raise LocalProtocolError("octets after the end of file")
-        else:
-            self._buffer.append(data)
+        self._eof = not data
+        self._buffer.append(data)
 
     def data_to_send(self) -> bytes:
         """Take the octets that are to be sent now; `b""` if there are none."""

@@ -39,9 +39,8 @@ class Features(FrozenMapping[tuple[str, ...]]):
                     f"the parameters of {keyword} are words, and not one text: {parameters!r}"
                 )
             words = (keyword, *parameters)
-            line = _grammar.encode(" ".join(words), "an EHLO keyword")
-            match = _grammar.EHLO_LINE.fullmatch(line)
-            if match is None or [match[1], *match[3].split()] != [word.encode() for word in words]:
+            match = _grammar.EHLO_LINE.fullmatch(" ".join(words))
+            if match is None or (match[1], *match[3].split()) != words:
                 raise LocalProtocolError(f"not an EHLO line (RFC 5321 4.1.1.1): {words!r}")
             items[keyword.upper()] = words[1:]
         super().__init__(items)
@@ -55,13 +54,13 @@ class Features(FrozenMapping[tuple[str, ...]]):
         """
         items: dict[str, tuple[str, ...]] = {}
         for line in lines:
-            match = _grammar.EHLO_LINE.fullmatch(line.encode("utf-8", "surrogateescape"))
+            match = _grammar.EHLO_LINE.fullmatch(line)
             if match is None:
                 continue
-            keyword = match[1].decode("ascii").upper()
-            words = tuple(match[3].decode("ascii").split())
+            keyword = match[1].upper()
+            words = tuple(match[3].split())
             if match[2] is not None:
-                words = (match[2][1:].decode("ascii"), *words)
+                words = (match[2][1:], *words)
             if keyword == "AUTH":
                 words = tuple(dict.fromkeys((*items.get("AUTH", ()), *words)))
             items[keyword] = words

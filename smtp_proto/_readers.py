@@ -6,10 +6,11 @@ server answers; whether the thing read is allowed now is the business of the sta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from . import _grammar
-from ._addresses import Path, path_from_match
+from ._addresses import Path, path_from_groups
 from ._commands import (
     Auth,
     AuthResponse,
@@ -33,7 +34,7 @@ from ._commands import (
     received_rcpt,
 )
 from ._errors import LocalProtocolError
-from ._features import NO_PARAMETERS, Parameters, parse_parameters
+from ._features import NO_PARAMETERS, parse_parameters
 from ._limits import Limits
 from ._receive_buffer import ReceiveBuffer
 from ._replies import (
@@ -43,9 +44,11 @@ from ._replies import (
     Reply,
     decode_base64,
     received,
-    received_line,
 )
 from ._state import Opening
+
+_new_reply = Reply.__new__
+_CODES = {b"%d" % code: code for code in range(200, 600)}
 
 
 class ReplyReader:
@@ -71,11 +74,18 @@ class ReplyReader:
         """The next reply, as an answer to `to`, or None if it is not complete (RFC 5321 4.2.1)."""
         kind = type(to)
         if not self._lines:
-            self.began = buffer.taken
-            if kind not in _KINDS:
-                line = buffer.match_line(_grammar.ONE_LINE_REPLY, self._one_line)
-                if line is not None:
-                    return received_line(int(line[0]), line[1])  # three digits, by the pattern
+            octets = buffer.octets
+            self.began = buffer.end - len(octets)
+            # What comes octet by octet is not looked at again and again.
+            if not buffer.searched and kind not in _KINDS:
+                match = _grammar.ONE_LINE_REPLY.match(octets)
+                if match is not None and (end := match.end()) <= self._one_line:
+                    reply = _new_reply(Reply)
+                    digits, reply._text = match.groups()
+                    reply._code = _CODES[digits]
+                    reply._lines = reply._to = reply._recipient = reply._octets = None
+                    del octets[:end]
+                    return reply
         parts = self._read_lines(buffer, kind)
         return None if parts is None else _KINDS.get(kind, received)(*parts)
 
@@ -88,7 +98,7 @@ class ReplyReader:
             if match is None:
                 raise LocalProtocolError(f"not a line of a reply (RFC 5321 4.2): {line[:80]!r}")
             digits, separator, text = match.groups(b"")
-            code = int(digits)  # three digits, by the pattern
+            code = _CODES[digits]
             if self._lines and code != self._code:
                 raise LocalProtocolError(f"a reply with both {self._code} and {code}")
             self._code = code
@@ -154,6 +164,9 @@ def is_last_in_group(line: bytes) -> bool:
 
 def read_command(line: bytes, limits: Limits) -> Command:
     """The command on this line (without its CRLF). No rule for an argument lets a control character pass."""
+    envelope = _grammar.ENVELOPE.fullmatch(line)
+    if envelope is not None:
+        return _envelope(envelope, limits)
     verb, _, argument = line.partition(b" ")
     reader = _READERS.get(verb.upper())
     if reader is not None:
@@ -161,6 +174,29 @@ def read_command(line: bytes, limits: Limits) -> Command:
     if not _grammar.VERB.fullmatch(verb):
         raise LocalProtocolError("not a command", code=500, enhanced="5.5.2")
     return UnknownCommand(name=verb.decode("ascii"), argument=_text(argument.strip(b" ")))
+
+
+def _envelope(match: re.Match[bytes], limits: Limits) -> Mail | Rcpt:
+    mail, route, local, domain, postmaster, octets = match.groups()
+    path = path_from_groups(Path, route, local, domain, postmaster)
+    verb = "MAIL" if mail else "RCPT"
+    parameters = parse_parameters(verb, octets, limits.parameters) if octets else NO_PARAMETERS
+    if domain is None and (path if mail else not path):
+        raise _no_envelope(verb)
+    return received_mail(path, parameters) if mail else received_rcpt(path, parameters)
+
+
+def _misspelled(verb: str) -> Callable[[bytes, Limits], Command]:
+    def read(argument: bytes, limits: Limits) -> Command:
+        raise _no_envelope(verb)
+
+    return read
+
+
+def _no_envelope(verb: str) -> LocalProtocolError:
+    if verb == "MAIL":
+        return LocalProtocolError("expected MAIL FROM:<address>", enhanced="5.1.7")
+    return LocalProtocolError("expected RCPT TO:<address>", enhanced="5.1.3")
 
 
 def read_auth_response(line: bytes) -> AuthResponse:
@@ -203,24 +239,6 @@ def _auth(argument: bytes, limits: Limits) -> Auth:
     return Auth(mechanism=mechanism.decode("ascii"), initial_response=initial)
 
 
-def _mail(argument: bytes, limits: Limits) -> Mail:
-    match = _grammar.MAIL_ARGUMENT.fullmatch(argument)
-    if match is None:
-        raise LocalProtocolError("expected MAIL FROM:<address>", enhanced="5.1.7")
-    return received_mail(path_from_match(match, Path), _parameters("MAIL", match["parameters"], limits))
-
-
-def _rcpt(argument: bytes, limits: Limits) -> Rcpt:
-    match = _grammar.RCPT_ARGUMENT.fullmatch(argument)
-    if match is None:
-        raise LocalProtocolError("expected RCPT TO:<address>", enhanced="5.1.3")
-    return received_rcpt(path_from_match(match, Path), _parameters("RCPT", match["parameters"], limits))
-
-
-def _parameters(verb: str, octets: bytes | None, limits: Limits) -> Parameters:
-    return parse_parameters(verb, octets, limits.parameters) if octets else NO_PARAMETERS
-
-
 def _bdat(argument: bytes, limits: Limits) -> Bdat:
     match = _grammar.BDAT_ARGUMENT.fullmatch(argument)
     size = _grammar.number(match[1]) if match else None
@@ -235,8 +253,8 @@ _READERS: dict[bytes, Callable[[bytes, Limits], Command]] = {
     b"LHLO": _introduction(Lhlo),
     b"STARTTLS": _alone(StartTLS),
     b"AUTH": _auth,
-    b"MAIL": _mail,
-    b"RCPT": _rcpt,
+    b"MAIL": _misspelled("MAIL"),
+    b"RCPT": _misspelled("RCPT"),
     b"DATA": _alone(Data),
     b"BDAT": _bdat,
     b"RSET": _alone(Rset),

@@ -65,9 +65,9 @@ class Reply(Message):
 
     def _fill(self, code: int, lines: tuple[str, ...] | None, enhanced: str | None) -> None:
         self._code = code
-        self._lines = lines
+        self._lines = lines  # None: not read yet, and the enhanced code neither
         self._enhanced = enhanced
-        self._text: bytes | None = None  # as received; lines and enhanced code wait to be asked for
+        self._text: bytes | None = None  # the only line, as received
         self._to: Command | None = None
         self._recipient: Path | None = None
         self._octets: bytes | None = None  # as sent, once it was
@@ -223,13 +223,4 @@ def received(code: int, lines: tuple[str, ...]) -> Reply:
     reply = Reply.__new__(Reply)
     enhanced, texts = split_enhanced(code, lines)
     reply._fill(code, texts, enhanced)
-    return reply
-
-
-def received_line(code: int, text: bytes | None) -> Reply:
-    """A reply of one line from the wire. Nobody reads the text of most of them."""
-    reply = Reply.__new__(Reply)
-    reply._code = code
-    reply._text = text
-    reply._lines = reply._enhanced = reply._to = reply._recipient = reply._octets = None
     return reply

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ._addresses import Path
-from ._commands import Auth, Bdat, Command, Data, Ehlo, Helo, Lhlo, Mail, Rcpt, StartTLS
+from ._commands import Auth, AuthResponse, Bdat, Command, Data, Ehlo, Helo, Lhlo, Mail, Rcpt, StartTLS
 from ._errors import LocalProtocolError
 from ._features import Features, Parameters, keyword_for
+from ._replies import AuthChallenge, Greeting, Hello, Reply
+from ._state import Opening
 
 
 class Session(Protocol):
@@ -60,20 +62,20 @@ def _auth(session: Session, command: Auth) -> None:
 
 
 def _mail(session: Session, command: Mail) -> None:
-    parameters = command.parameters
+    parameters = command._parameters
     if parameters:
         _parameters(session, "MAIL", parameters)
         if "REQUIRETLS" in parameters and not session.tls:  # RFC 8689 4.1
             raise LocalProtocolError("REQUIRETLS without TLS", code=530, enhanced="5.7.10")
-    if not command.reverse_path.is_ascii:
-        _utf8(command.reverse_path, command)
+    if not command._reverse_path._is_ascii:
+        _utf8(command._reverse_path, command)
 
 
 def _rcpt(session: Session, command: Rcpt) -> None:
-    if command.parameters:
-        _parameters(session, "RCPT", command.parameters)
-    if not command.forward_path.is_ascii:
-        _utf8(command.forward_path, session.mail)
+    if command._parameters:
+        _parameters(session, "RCPT", command._parameters)
+    if not command._forward_path._is_ascii:
+        _utf8(command._forward_path, session.mail)
 
 
 def _data(session: Session, command: Data) -> None:
@@ -115,3 +117,21 @@ RULES: dict[type[Command], Callable[[Any, Any], None]] = {
     Data: _data,
     Bdat: _bdat,
 }
+
+
+# The answers that are more than a code and text: to what, with which codes, and what they are.
+SPECIAL_ANSWERS: dict[type[Command], tuple[range, type[Reply]]] = {
+    Opening: (range(220, 221), Greeting),
+    Ehlo: (range(200, 300), Hello),
+    Lhlo: (range(200, 300), Hello),
+    Auth: (range(334, 335), AuthChallenge),
+    AuthResponse: (range(334, 335), AuthChallenge),
+}
+_PLAIN = (range(0), Reply)
+
+
+def check_answer(kind: type[Command], reply: Reply) -> None:
+    """Raise `LocalProtocolError` if `reply` is of another class than the answer to `kind` has."""
+    codes, special = SPECIAL_ANSWERS.get(kind, _PLAIN)
+    if type(reply) is not (special if reply.code in codes else Reply):
+        raise LocalProtocolError(f"{reply!r} is no answer to {kind.__name__}")

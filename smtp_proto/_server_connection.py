@@ -24,23 +24,13 @@ from ._commands import (
     StartTLS,
     UnknownCommand,
 )
-from ._connection import (
-    CLOSED,
-    NEED_DATA,
-    NO_FEATURES,
-    OVER,
-    PAUSED,
-    Connection,
-    Signal,
-    name,
-    refusal,
-)
-from ._errors import LocalProtocolError, ProtocolError
+from ._connection import CLOSED, NEED_DATA, NO_FEATURES, OVER, PAUSED, Connection, Signal, name, refusal
+from ._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from ._limits import DEFAULT_LIMITS, Limits, Timer
 from ._readers import Fatal, is_last_in_group, read_auth_response, read_command, weigh
-from ._replies import AuthChallenge, Greeting, Hello, Reply
-from ._rules import RULES
-from ._state import IN_TRANSACTION, OPENING, TABLE, Opening, State
+from ._replies import Hello, Reply
+from ._rules import RULES, SPECIAL_ANSWERS, check_answer
+from ._state import IN_TRANSACTION, OPENING, TABLE, State
 from ._writers import write_reply
 
 
@@ -65,6 +55,7 @@ class ServerConnection(Connection):
         "_errors",
         "_line",
         "_line_ends",
+        "_line_limit",
         "_must_refuse",
         "_reader",
         "_recipients",
@@ -89,6 +80,7 @@ class ServerConnection(Connection):
         self._answering: Command | None = OPENING
         self._must_refuse = False
         self._line = b""  # that is being answered
+        self._line_limit = min(limits.command_line, limits.auth_line)
         self._reader: DataReader | ChunkReader | None = None
         self._chunk: Bdat | None = None
         self._recipients = 0
@@ -143,14 +135,17 @@ class ServerConnection(Connection):
         end = EndOfMessage(refusal=reader.refusal, long_lines=reader.long_lines, nul=reader.nul)
         self._answering = end
         self._must_refuse = reader.refusal is not None
-        self._verdicts = self._recipients if self.lmtp else 1
+        self._verdicts = self._recipients if self.lmtp else 0
         return end
 
     def _next_command(self, state: State) -> Command | Signal:
         if self._skip_octets or self._skip_line or self._refused is not None:
             return self._next_after_refused(state)
         try:
-            line = self._read_line(state)
+            try:
+                line = self._buffer.read_line(self._line_limit, bare_lf=self._accept_bare_lf)
+            except LocalProtocolError:
+                line = self._read_long_line(state)
             if line is None:
                 return self._need_data("in the middle of a command")
             if state is _AUTH:
@@ -193,25 +188,22 @@ class ServerConnection(Connection):
             return self._answering
         return self._next_command(state)
 
-    def _read_line(self, state: State) -> bytes | None:
+    def _read_long_line(self, state: State) -> bytes | None:
+        """A line that one of two limits refuses, and the other one may allow (RFC 4954 4)."""
         octets = self._buffer.octets
-        limit = self.limits.command_line
-        if state is _AUTH or (octets[:1] in b"Aa" and octets[:5].upper() == b"AUTH "):
-            limit = self.limits.auth_line
+        is_auth = state is _AUTH or octets[:5].upper() == b"AUTH "
+        limit = self.limits.auth_line if is_auth else self.limits.command_line
         try:
-            line = self._buffer.read_line(limit, bare_lf=self._accept_bare_lf)
+            return self._buffer.read_line(limit, bare_lf=self._accept_bare_lf)
         except LocalProtocolError:
             self._skip_line = True
-            self._line = b"" if state is State.AUTH else bytes(octets[:limit])
+            self._line = b"" if state is _AUTH else bytes(octets[:limit])
             raise
-        if line is None and octets[:1] == _grammar.TLS_HANDSHAKE:
-            raise Fatal("this is SMTP, and in the clear", code=554, enhanced="5.5.1")
-        return line
 
     def _check_mail(self, command: Mail) -> None:
         RULES[Mail](self, command)
         limit = self.limits.message_size
-        if limit is not None and command.parameters.get("SIZE", 0) > limit:
+        if limit is not None and command._parameters.get("SIZE", 0) > limit:
             raise LocalProtocolError(
                 f"messages of more than {limit} octets are not taken", code=552, enhanced="5.3.4"
             )
@@ -269,6 +261,8 @@ class ServerConnection(Connection):
             raise Fatal("too many bad commands", code=421, enhanced="4.7.0")
 
     def _need_data(self, where: str) -> Signal:
+        if self._machine.state not in _IN_BODY and self._buffer.octets[:1] == _grammar.TLS_HANDSHAKE:
+            raise Fatal("this is SMTP, and in the clear", code=554, enhanced="5.5.1")
         if not self._eof:
             return NEED_DATA
         if self._buffer or self._reader is not None or self._skip_octets or self._skip_line:
@@ -284,27 +278,40 @@ class ServerConnection(Connection):
         protocol knows it; what was malformed is refused.
         """
         command = self._answering
-        if command is None or self._error is not None or self._machine.state in OVER:
+        if command is None:
             self._send_unasked(reply)
             return
+        machine = self._machine
         kind = type(command)
         code = reply._code
-        if type(reply) is not Reply or kind in _ANSWERS or self._must_refuse or 300 <= code < 400:
-            self._check_answer(kind, reply)
+        if self._must_refuse and code < 400:
+            raise LocalProtocolError(f"{name(command)} must be refused, not answered {code}")
+        if type(reply) is not Reply or kind in SPECIAL_ANSWERS:
+            check_answer(kind, reply)
+        if 300 <= code < 400 and not machine.names(kind, code):
+            raise LocalProtocolError(f"{code} is no answer to {name(command)}")
         self._out.append(reply._octets or write_reply(reply))
-        if kind is EndOfMessage and self._is_one_of_several(reply):
+        if self._verdicts and kind is EndOfMessage and self._is_one_of_several(code):
             return
         self._answering = None
         self._must_refuse = False
-        self._machine.answered(kind, code)
+        machine.answered(kind, code)
         settle = _SETTLE.get(kind)
         if settle is not None:
             settle(self, command, reply)
-        if self._machine.state not in IN_TRANSACTION:
+        if self._mail is not None and machine.state not in IN_TRANSACTION:
             self._reset()
         if code >= 400 and self._buffer and is_last_in_group(self._line):
             self._fault(ProtocolError("input behind a refused command", code=554, enhanced="5.5.1"))
         self._line = b""
+
+    def fail(self) -> None:
+        super().fail()
+        self._answering = None
+
+    def _fault(self, cause: ProtocolError, command: Command | None = None) -> RemoteProtocolError:
+        self._answering = None  # what follows is the refusal of the fault
+        return super()._fault(cause, command)
 
     def _send_unasked(self, reply: Reply) -> None:
         """Say 421, or, after an error of the client's, refuse whatever it was."""
@@ -317,25 +324,15 @@ class ServerConnection(Connection):
         self._out.append(write_reply(reply))
         self._machine.closed()
 
-    def _check_answer(self, kind: type[Command], reply: Reply) -> None:
-        code = reply.code
-        if self._must_refuse and code < 400:
-            raise LocalProtocolError(f"{kind.__name__} must be refused, not answered {code}")
-        codes, expected = _ANSWERS.get(kind, _PLAIN_ANSWER)
-        if code not in codes:
-            expected = Reply
-        if type(reply) is not expected or (300 <= code < 400 and not self._machine.names(kind, code)):
-            raise LocalProtocolError(f"{reply!r} is no answer to {kind.__name__}")
-
-    def _is_one_of_several(self, reply: Reply) -> bool:
+    def _is_one_of_several(self, code: int) -> bool:
         self._verdicts -= 1
-        return self._verdicts > 0 and reply.code != 421
+        return self._verdicts > 0 and code != 421
 
     def _settle_mail(self, command: Mail, reply: Reply) -> None:
         self._mail = command
 
     def _settle_rcpt(self, command: Rcpt, reply: Reply) -> None:
-        self._recipients += reply.is_positive
+        self._recipients += reply._code < 300
 
     def _settle_data(self, command: Command, reply: Reply) -> None:
         if reply.code == 354:
@@ -358,17 +355,6 @@ class ServerConnection(Connection):
 _IN_BODY = frozenset((State.DATA, State.CHUNK))
 _AUTH = State.AUTH  # an Enum member is slow to look up before Python 3.12
 _NOT_READING = frozenset((State.CLOSED, State.FAILED, State.TLS))
-
-# The answers that are more than a code and text: to what, with which codes, and what they are.
-_ANSWERS: dict[type[Command], tuple[range, type[Reply]]] = {
-    Opening: (range(220, 221), Greeting),
-    Ehlo: (range(200, 300), Hello),
-    Lhlo: (range(200, 300), Hello),
-    Auth: (range(334, 335), AuthChallenge),
-    AuthResponse: (range(334, 335), AuthChallenge),
-}
-_PLAIN_ANSWER = (range(0), Reply)
-
 
 # What else changes with the answers to these.
 _SETTLE: dict[type[Command], Callable[[ServerConnection, Any, Reply], None]] = {

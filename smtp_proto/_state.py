@@ -267,10 +267,6 @@ class Machine:
         for command in outstanding:
             self.state = _success(self.state, type(command))
 
-    def follow(self, confirmed: Machine) -> None:
-        """Be where `confirmed` is: nothing is outstanding."""
-        self.state = confirmed.state
-
     def tls_started(self) -> None:
         """The handshake is done: the session begins afresh (RFC 3207 4.2)."""
         self.state = State.GREETED

@@ -29,73 +29,72 @@ from ._commands import (
 from ._replies import Reply
 
 
-def _verb(command: Command) -> str:
-    return command.verb
+def _alone(command: type[Command]) -> Callable[[Command], bytes]:
+    line = f"{command.verb}\r\n".encode()
+    return lambda command: line
 
 
-def _hello(command: Ehlo | Helo | Lhlo) -> str:
-    return f"{command.verb} {command.domain}"
+def _hello(command: Ehlo | Helo | Lhlo) -> bytes:
+    return f"{command.verb} {command.domain}\r\n".encode()
 
 
-def _argument(command: Vrfy | Expn | Help | Noop) -> str:
-    return f"{command.verb} {command.argument}" if command.argument else command.verb
+def _argument(command: Vrfy | Expn | Help | Noop) -> bytes:
+    argument = f" {command.argument}" if command.argument else ""
+    return f"{command.verb}{argument}\r\n".encode()
 
 
-def _unknown(command: UnknownCommand) -> str:
-    return f"{command.name} {command.argument}" if command.argument else command.name
+def _unknown(command: UnknownCommand) -> bytes:
+    argument = f" {command.argument}" if command.argument else ""
+    return f"{command.name}{argument}\r\n".encode()
 
 
-def _base64(data: bytes) -> str:
-    return b2a_base64(data, newline=False).decode("ascii")
-
-
-def _auth(command: Auth) -> str:
+def _auth(command: Auth) -> bytes:
+    line = f"AUTH {command.mechanism}".encode()
     if command.initial_response is None:
-        return f"AUTH {command.mechanism}"
+        return line + b"\r\n"
     # RFC 4954 4: "=" stands for a response of no octets, which base64 could not show.
-    return f"AUTH {command.mechanism} {_base64(command.initial_response) or '='}"
+    return line + b" " + (b2a_base64(command.initial_response, newline=False) or b"=") + b"\r\n"
 
 
-def _auth_response(command: AuthResponse) -> str:
-    return "*" if command.data is None else _base64(command.data)
+def _auth_response(command: AuthResponse) -> bytes:
+    return b"*\r\n" if command.data is None else b2a_base64(command.data, newline=False) + b"\r\n"
 
 
-def _mail(command: Mail) -> str:
-    return f"MAIL FROM:<{command.reverse_path.with_route}>{command.parameters.text}"
+# The two below run for every message; joining is twice as fast as formatting.
+def _mail(command: Mail) -> bytes:
+    words = ("MAIL FROM:<", command._reverse_path.with_route, ">", command._parameters._text, "\r\n")
+    return "".join(words).encode()
 
 
-def _rcpt(command: Rcpt) -> str:
-    return f"RCPT TO:<{command.forward_path.with_route}>{command.parameters.text}"
+def _rcpt(command: Rcpt) -> bytes:
+    words = ("RCPT TO:<", command._forward_path.with_route, ">", command._parameters._text, "\r\n")
+    return "".join(words).encode()
 
 
-def _bdat(command: Bdat) -> str:
-    return f"BDAT {command.size} LAST" if command.last else f"BDAT {command.size}"
+def _bdat(command: Bdat) -> bytes:
+    return f"BDAT {command.size} LAST\r\n".encode() if command.last else f"BDAT {command.size}\r\n".encode()
 
 
-_WRITERS: dict[type[Command], Callable[[Any], str]] = {
+# The line of each command, CRLF included.
+WRITERS: dict[type[Command], Callable[[Any], bytes]] = {
     Ehlo: _hello,
     Helo: _hello,
     Lhlo: _hello,
-    StartTLS: _verb,
+    StartTLS: _alone(StartTLS),
     Auth: _auth,
     AuthResponse: _auth_response,
     Mail: _mail,
     Rcpt: _rcpt,
-    Data: _verb,
+    Data: _alone(Data),
     Bdat: _bdat,
-    Rset: _verb,
+    Rset: _alone(Rset),
     Vrfy: _argument,
     Expn: _argument,
     Help: _argument,
     Noop: _argument,
-    Quit: _verb,
+    Quit: _alone(Quit),
     UnknownCommand: _unknown,
 }
-
-
-def write_command(command: Command) -> bytes:
-    """The command's line, CRLF included."""
-    return f"{_WRITERS[type(command)](command)}\r\n".encode()
 
 
 def write_reply(reply: Reply) -> bytes:

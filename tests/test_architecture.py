@@ -131,7 +131,8 @@ def test_every_pattern_of_the_grammar_is_used_whole() -> None:
     for file, name, call in calls():
         if name == "match" and isinstance(call.func, ast.Attribute):
             asked = ast.unparse(call.func)
-            assert asked in ("_grammar.ENHANCED_CODE.match", "pattern.match"), f"{file}:{call.lineno}"
+            allowed = ("_grammar.ENHANCED_CODE.match", "_grammar.ONE_LINE_REPLY.match")
+            assert asked in allowed, f"{file}:{call.lineno}"
 
 
 def test_files_and_functions_are_small() -> None:
@@ -189,17 +190,15 @@ print(json.dumps([spent, sorted(set(sys.modules) - before)]))
 
 
 def imported(module: str) -> tuple[float, set[str]]:
-    """The CPU time that an import takes, in seconds, the best of three; and what it brings."""
-    runs = []
-    for _ in range(3):
-        command = [sys.executable, "-S", "-E", "-I", "-c", IMPORT, str(CORE.parent), module]
-        run = subprocess.run(command, capture_output=True, check=True, timeout=60)
-        runs.append(json.loads(run.stdout))
-    return min(run[0] for run in runs), set(runs[0][1])
+    """The CPU time that an import takes, in seconds, and what it brings."""
+    command = [sys.executable, "-S", "-E", "-I", "-c", IMPORT, str(CORE.parent), module]
+    run = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    seconds, modules = json.loads(run.stdout)
+    return seconds, set(modules)
 
 
 def test_an_import_is_quick_and_brings_nothing_that_waits_or_guesses() -> None:
-    seconds, modules = imported("smtp_proto")
+    _, modules = imported("smtp_proto")
     forbidden = {
         *("socket", "_socket", "ssl", "_ssl", "select", "selectors", "asyncio", "threading"),
         *(
@@ -218,6 +217,7 @@ def test_an_import_is_quick_and_brings_nothing_that_waits_or_guesses() -> None:
     assert {module.partition(".")[0] for module in modules} & forbidden == set()
     assert {module for module in modules if module.startswith("smtp_proto.ops")} == set()
     assert len(modules) < 75
-    print(f"import smtp_proto: {seconds * 1000:.1f} ms")
-    # Where a busy machine is slower than that, it is slower with smtplib too.
-    assert seconds < 0.040 or seconds < imported("smtplib")[0]
+    # Where a busy machine is slower than that, it is slower with smtplib too: in turns, the best of each.
+    costs = [(imported("smtp_proto")[0], imported("smtplib")[0]) for _ in range(5)]
+    own, peer = map(min, zip(*costs, strict=True))
+    assert own < 0.040 or own < peer, f"{own:.3f} s, smtplib {peer:.3f} s"

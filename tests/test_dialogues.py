@@ -33,7 +33,7 @@ from smtp_proto import (
     StartTLS,
     TimedOut,
 )
-from smtp_proto._writers import write_command
+from smtp_proto._writers import WRITERS
 from smtp_proto.ops import (
     Decide,
     Outcome,
@@ -396,7 +396,7 @@ class Witness(ServerConnection):
     def next_event(self) -> Any:
         event = super().next_event()
         if isinstance(event, Command) and type(event).verb:
-            self.commands.append(write_command(event).decode("utf-8"))
+            self.commands.append(WRITERS[type(event)](event).decode("utf-8"))
         return event
 
 

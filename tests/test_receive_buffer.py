@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -124,21 +123,6 @@ def test_taking_cuts_off_the_front_and_stops_at_the_end(stream: bytes, counts: l
     assert b"".join(taken) + bytes(buffer.octets) == stream
     assert len(buffer) == max(0, len(stream) - sum(counts))
     assert all(len(one) == count for one, count in zip(taken, counts, strict=True) if len(buffer))
-
-
-@given(stream=STREAMS, limit=st.integers(2, 12))
-def test_a_pattern_takes_a_whole_line_within_the_limit_or_nothing(stream: bytes, limit: int):
-    pattern = re.compile(rb"([^\r\n]*+)\r\n")
-    buffer = ReceiveBuffer()
-    buffer.append(stream)
-    match = pattern.match(stream)
-    if match is not None and match.end() <= limit:
-        assert buffer.match_line(pattern, limit) == match.groups()
-        assert bytes(buffer.octets) == stream[match.end() :]
-        assert (buffer.taken, buffer.end) == (match.end(), len(stream))
-    else:
-        assert buffer.match_line(pattern, limit) is None
-        assert bytes(buffer.octets) == stream
 
 
 # Linear time, counted: test_limits.py measures it.
