@@ -29,9 +29,10 @@ demo: $(PLAIN)
 	$(PY) -m smtp_transports demo
 
 test: $(DEV)
-	$(PY) -bb -m pytest
+	$(PY) -m pytest -n auto tests
+	$(PY) -bb -m pytest README.md docs
 
-# pytest is no use under -O, which strips the tests' own asserts: the demo stands in.
+# One process, so that -bb holds. pytest is no use under -O, which strips the tests' own asserts: the demo stands in.
 check: $(DEV)
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
