@@ -337,6 +337,7 @@ class ClientConnection(Connection):
         self._predicted.closed()
         self._mispredicted = False
         self._pending.clear()
+        self._out.clear()  # nobody is there to hear it
         self._last_chunks = 0
         self._body = None
 

@@ -133,8 +133,10 @@ def calling(address: tuple[str, int] | str) -> Iterator[Peer]:
     with socket.socket(family) as sock:
         sock.connect(address)
         peer = Peer(sock)
-        yield peer
-        peer.close()
+        try:
+            yield peer
+        finally:
+            peer.close()
 
 
 class Certificates:

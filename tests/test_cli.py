@@ -586,13 +586,13 @@ def test_a_server_prints_what_comes_until_it_is_told_to_end(end: int, letter: st
     assert printed == [head, "Subject: hello", "", "Hello!", ""]
 
 
-def test_a_server_that_ends_hangs_up() -> None:
+def test_a_server_that_ends_says_so_and_hangs_up() -> None:
     with socket.socket() as sock:
         with served("--port", "0") as (place, _):
             sock.connect(("127.0.0.1", int(place.rpartition(":")[2])))
             peer = Peer(sock)
             peer.introduce()
-        assert peer.rest() == b""
+        assert peer.rest() == b"421 4.3.2 mx.example stops\r\n"
 
 
 def test_a_server_delivers_into_a_maildir_over_a_unix_socket(letter: str, tmp_path: Path) -> None:

@@ -40,9 +40,11 @@ from smtp_proto import (
 from smtp_proto.ops import SendResult, Session, Status
 from smtp_proto.ops import serve as serve_op
 from smtp_transports._client import Client
+from smtp_transports._places import IN_THE_CLEAR
 from smtp_transports._run import Driver
-from smtp_transports._server import Server
-from smtp_transports.blocking import SocketStream, _Listener, _Threads, connect, serve
+from smtp_transports._server import Server, Settings
+from smtp_transports._sockets import Listener
+from smtp_transports.blocking import SocketStream, _Threads, connect, serve
 from smtp_transports.handlers import Discard, Mailbox
 
 
@@ -351,43 +353,76 @@ def in_tls(peer: Peer) -> None:
     assert peer.reply().startswith(b"250 ")
 
 
-@pytest.mark.parametrize(
-    "approach",
-    [at_once, greeted, in_a_command, in_a_message, before_a_handshake, in_a_handshake, in_tls],
-)
-def test_a_server_can_be_closed_whatever_its_clients_do(approach: Callable[[Peer], None]) -> None:
+APPROACHES = [at_once, greeted, in_a_command, in_a_message, before_a_handshake, in_a_handshake, in_tls]
+STOPS = b"421 4.3.2 mx.example stops\r\n"
+
+
+@pytest.mark.parametrize("grace", [0, 0.05])
+@pytest.mark.parametrize("approach", APPROACHES)
+def test_a_server_can_be_closed_whatever_its_clients_do(
+    approach: Callable[[Peer], None], grace: float
+) -> None:
     picky = Picky()
     with serving(picky, "starttls") as (server, _), calling(server.address) as peer:
         approach(peer)
-        server.close()
+        server.close(grace)
         peer.rest()  # ends
         assert picky.messages == []
         assert picky.hooks.count("reset") == (approach is in_a_message)
+        assert picky.hooks[-1:] in ([], ["close"])
         with pytest.raises(ConnectionRefusedError):
             connect(*server.address)
 
 
-def test_closing_waits_for_a_handler_that_is_at_work() -> None:
-    class Slow(Mailbox):
-        entered, go_on = threading.Event(), threading.Event()
+@pytest.mark.parametrize("approach", [greeted, in_a_command, in_tls])
+def test_an_idle_client_is_told_that_the_server_stops(approach: Callable[[Peer], None]) -> None:
+    with serving(Discard(), "starttls") as (server, _), calling(server.address) as peer:
+        approach(peer)
+        server.close()
+        assert peer.rest() == STOPS
 
-        def message(self, session: Session) -> None:
-            self.entered.set()
-            assert self.go_on.wait(SECONDS)
-            super().message(session)
 
+@pytest.mark.parametrize("approach", [before_a_handshake, in_a_handshake])
+def test_where_tls_is_due_a_server_that_stops_says_nothing_in_the_clear(
+    approach: Callable[[Peer], None],
+) -> None:
+    with serving(Discard(), "starttls") as (server, _), calling(server.address) as peer:
+        approach(peer)
+        server.close()
+        assert STOPS not in peer.rest()
+
+
+class Slow(Mailbox):
+    """Takes its time for a message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.go_on = threading.Event(), threading.Event()
+
+    def message(self, session: Session) -> Any:
+        self.entered.set()
+        assert self.go_on.wait(SECONDS)
+        return super().message(session)
+
+
+@pytest.mark.parametrize("grace", [0, SECONDS])
+def test_closing_waits_for_a_handler_that_is_at_work(grace: float) -> None:
     slow = Slow()
-    with serve(slow) as server, calling(server.address) as peer:
+    with serve(slow, domain="mx.example") as server, calling(server.address) as peer:
         in_a_message(peer)
         peer.say(b"ed", b".")
         assert slow.entered.wait(SECONDS)
-        closer = threading.Thread(target=server.close)
+        closer = threading.Thread(target=server.close, args=[grace])
         closer.start()
-        assert peer.rest() == b""
+        if not grace:
+            assert peer.rest() == b""
         assert closer.is_alive()
         slow.go_on.set()
         closer.join(SECONDS)
+        assert not closer.is_alive()
         assert len(slow.messages) == 1
+        if grace:
+            assert peer.rest() == b"250 2.6.0 message accepted\r\n" + STOPS
 
 
 def test_a_server_can_be_closed_twice_and_knows_its_address_afterwards() -> None:
@@ -414,11 +449,12 @@ def test_no_more_sessions_are_served_at_once_than_allowed() -> None:
 
 def test_a_full_server_can_be_closed() -> None:
     with ExitStack() as stack:
-        server = stack.enter_context(serve(Discard(), max_sessions=1))
+        server = stack.enter_context(serve(Discard(), domain="mx.example", max_sessions=1))
         first, second = [stack.enter_context(calling(server.address)) for _ in range(2)]
         first.introduce()
         server.close()
-        assert first.rest() == second.rest() == b""
+        assert first.rest() == STOPS
+        assert second.rest() == b""  # it was never taken
 
 
 def test_many_sessions_run_at_the_same_time() -> None:
@@ -430,7 +466,8 @@ def test_many_sessions_run_at_the_same_time() -> None:
         for client in clients:
             client.quit()
     assert len(mailbox.messages) == 20
-    assert not server._streams
+    assert server.sessions == 0
+    assert not server._from
 
 
 def test_threads_that_have_ended_are_forgotten() -> None:
@@ -439,8 +476,20 @@ def test_threads_that_have_ended_are_forgotten() -> None:
         threads.start(lambda: None)
         (thread,) = threads._running
         thread.join()
-    threads.join()
-    assert not threads._running
+    assert threads.join(None)
+
+
+def test_who_waits_for_threads_is_told_whether_they_have_ended() -> None:
+    threads, end = _Threads(), threading.Event()
+    assert threads.join(0)
+    assert threads.join(None)
+    threads.start(lambda: None)
+    threads.start(end.wait)  # type: ignore[arg-type]
+    assert not threads.join(0)
+    assert not threads.join(0.02)
+    threads.start(end.set)
+    assert threads.join(SECONDS)
+    assert threads.join(0)
 
 
 # --- What goes wrong inside
@@ -531,28 +580,26 @@ class Tardy(_Threads):
 
         super().start(late if self._running else function)
 
-    def join(self) -> None:
+    def join(self, seconds: float | None) -> bool:
         self.closing.set()
-        super().join()
+        return super().join(seconds)
 
 
-def by_hand(listener: _Listener, threads: _Threads) -> Server:
+def by_hand(listener: Listener, threads: _Threads) -> Server:
     """A server of these parts, for one session at a time."""
-    return Server(
-        Discard(),
-        [listener],
-        threads,
-        threading.BoundedSemaphore(1),
+    settings = Settings(
         ServerConnection,
         domain="mx.example",
         starttls=False,
         require_tls=False,
+        max_sessions_per_address=None,
         timeouts=None,
     )
+    return Server(Discard(), [listener], threads, threading.BoundedSemaphore(1), settings)
 
 
-def listener(kind: type[_Listener] = _Listener) -> _Listener:
-    return kind(socket.create_server(("127.0.0.1", 0)), None)
+def listener(kind: type[Listener] = Listener) -> Listener:
+    return kind(socket.create_server(("127.0.0.1", 0)), IN_THE_CLEAR)
 
 
 def test_a_session_that_begins_when_the_server_ends_is_ended_too() -> None:
@@ -560,11 +607,11 @@ def test_a_session_that_begins_when_the_server_ends_is_ended_too() -> None:
     with by_hand(listener(), threads) as server, calling(server.address) as peer:
         assert threads.accepted.wait(SECONDS)
         server.close()
-        assert peer.rest() == b""
-    assert not server._streams
+        assert peer.rest() == b"220 mx.example ESMTP\r\n" + STOPS
+    assert server.sessions == 0
 
 
-class Flaky(_Listener):
+class Flaky(Listener):
     """A listener in a process that has no descriptors left, for a while."""
 
     trouble = 3
@@ -592,9 +639,9 @@ class Crowded(_Threads):
         super().start(function)
 
 
-@pytest.mark.parametrize(("kind", "lost"), [(Flaky, 0), (_Listener, 2)], ids=["descriptors", "threads"])
+@pytest.mark.parametrize(("kind", "lost"), [(Flaky, 0), (Listener, 2)], ids=["descriptors", "threads"])
 def test_a_server_that_runs_out_of_something_waits_and_goes_on(
-    kind: type[_Listener], lost: int, caplog: pytest.LogCaptureFixture
+    kind: type[Listener], lost: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     threads = Crowded(lost)
     with by_hand(listener(kind), threads) as server:

@@ -54,8 +54,9 @@ CLOSING = b"421 4.3.2 shutting down\r\n"
 class FakeStream:
     """Gives what `script` holds, one item a read, and is silent behind it.
 
-    An item is octets, `(seconds, octets)` for octets that take their time, or an exception. `send_error`
-    is what a write raises if the octets `on` are in it. `log` is what was asked of the stream.
+    An item is octets, `(seconds, octets)` for octets that take their time, or an exception; a function is
+    called when it is read for what stands behind it. `send_error` is what a write raises if the octets `on`
+    are in it. `log` is what was asked of the stream. After `stop_receiving` there is nothing but the end.
     """
 
     def __init__(self, *script: Any, send_error: BaseException | None = None, on: bytes = b"") -> None:
@@ -63,6 +64,7 @@ class FakeStream:
         self.now = 0.0
         self.log: list[bytes] = []
         self.timeouts: list[float | None] = []
+        self.is_deaf = False
         self._send_error = send_error
         self._on = on
 
@@ -78,6 +80,10 @@ class FakeStream:
         assert timeout is None or timeout > 0  # a socket would not wait at all
         self.log.append(b"<read>")
         self.timeouts.append(timeout)
+        while self.script and callable(self.script[0]):
+            self.script.popleft()()
+        if self.is_deaf:
+            return b""
         item = self.script.popleft() if self.script else (float("inf"), b"")
         if isinstance(item, BaseException):
             try:
@@ -93,6 +99,10 @@ class FakeStream:
 
     def start_tls(self, timeout: float | None) -> None:
         self.log.append(b"<tls>")
+
+    def stop_receiving(self) -> None:
+        self.log.append(b"<stop>")
+        self.is_deaf = True
 
     def close(self) -> None:
         self.log.append(b"<close>")
@@ -418,6 +428,13 @@ def test_a_failed_write_to_a_server_that_said_nothing_is_an_error_with_the_resul
     assert [outcome.status for outcome in caught.value.result.outcomes] == [Status.UNKNOWN]
 
 
+def test_a_server_that_has_said_goodbye_before_it_is_asked_is_no_error() -> None:
+    """Its 421 came in one read with another reply, and nobody is there any more to hear QUIT."""
+    driver, _ = greeted(OK + CLOSING, send_error=BrokenPipeError(32, "broken"), on=b"QUIT")
+    assert driver.run(ops.noop(driver.conn)).code == 250
+    assert driver.run(ops.quit(driver.conn)) == Reply(code=421, enhanced="4.3.2", text="shutting down")
+
+
 def test_nothing_is_written_after_a_failed_write_even_when_reading_fails_too() -> None:
     driver, stream = greeted(OSError("reset"), send_error=BrokenPipeError(), on=b"MAIL")
     conn = driver.conn
@@ -453,6 +470,99 @@ def test_a_server_that_cannot_send_ends_the_session_in_order(error: OSError) -> 
     stream, hooks = serve(ENVELOPE, send_error=error, on=b"250")
     assert hooks[-1] == "close"
     assert len(stream.written) == 2  # the greeting, and what failed
+
+
+# --- A server that stops
+
+STOPS = b"421 4.3.2 mx.example stops\r\n"
+HALF = b"Subject: hi\r\n\r\nh"
+
+
+def stopping(*script: Any, then: Any = b"", again: bool = False) -> tuple[FakeStream, list[str]]:
+    """A session of a server that is stopped while it waits, behind `script`; the hooks that were asked.
+
+    `then` is what comes afterwards if the stream still listens, an item or a list of them.
+    """
+
+    def stop() -> None:
+        for _ in range(1 + again):
+            driver.stop()
+
+    stream = FakeStream(*script, stop, *(then if isinstance(then, list) else [then]))
+    driver = Driver(ServerConnection(), stream, 100.0, stream.clock)
+    hooks: list[str] = []
+    op = ops.serve(driver.conn, Session(driver.conn), domain="mx.example")
+    driver.run(op, lambda question: hooks.append(question.hook))
+    return stream, hooks
+
+
+BEFORE_MAIL, IN_MAIL = ENVELOPE.split(b"MAIL")[0], ENVELOPE.replace(b"DATA\r\n", b"")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+@pytest.mark.parametrize("said", [[], [BEFORE_MAIL], [BEFORE_MAIL, b"NOO"], [ENVELOPE, HALF, b"\r\n.\r\n"]])
+def test_an_idle_session_is_ended_where_it_waits(said: list[bytes], again: bool) -> None:
+    stream, hooks = stopping(*said, then=b"NOOP\r\n", again=again)
+    assert stream.written[-1] == STOPS
+    assert stream.log.count(b"<stop>") == 1 + again
+    assert stream.log.count(b"<read>") == len(said) + 1  # it is not read on
+    assert hooks[-1] == "close"
+    assert "reset" not in hooks
+
+
+@pytest.mark.parametrize(
+    ("said", "then"),
+    [
+        ([IN_MAIL], [b"DATA\r\n", HALF, b"\r\n.\r\n"]),
+        ([ENVELOPE], [HALF, b"\r\n.\r\n"]),
+        ([ENVELOPE, HALF], [b"\r\n", b".", b"\r\n"]),
+        ([IN_MAIL], [b"BDAT 5\r\nhe", b"lloBDAT 0 LAST\r\n"]),
+        ([IN_MAIL + b"BDAT 5\r\nhello"], [b"BDAT 0 LAST\r\n"]),
+    ],
+)
+@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+def test_a_message_under_way_is_finished_first(said: list[bytes], then: list[bytes], again: bool) -> None:
+    stream, hooks = stopping(*said, then=[*then, b"NOOP\r\n"], again=again)
+    assert b"<stop>" not in stream.log
+    assert b"".join(stream.written).endswith(b"250 2.6.0 message accepted\r\n" + STOPS)
+    assert hooks[-2:] == ["message", "close"]
+    assert len(stream.script) == 1  # the NOOP was never read
+
+
+@pytest.mark.parametrize("way_out", [b"RSET\r\n", b"EHLO c.example\r\n"])
+def test_a_transaction_that_is_given_up_is_the_end_as_well(way_out: bytes) -> None:
+    stream, hooks = stopping(IN_MAIL, then=[way_out, b"NOOP\r\n"])
+    assert b"".join(stream.written).endswith(STOPS)
+    assert hooks[-2:] == ["reset", "close"]
+
+
+def test_what_came_in_one_read_with_the_message_is_answered_before_the_end() -> None:
+    stream, _ = stopping(ENVELOPE, then=[HALF + b"\r\n.\r\nNOOP\r\n", b"NOOP\r\n"])
+    assert stream.written[-2:] == [b"250 2.6.0 message accepted\r\n250 2.0.0 ok\r\n", STOPS]
+
+
+def test_a_client_that_goes_on_with_another_message_in_the_same_read_may_finish_it() -> None:
+    end = HALF + b"\r\n.\r\n"
+    stream, hooks = stopping(ENVELOPE, then=[end + ENVELOPE, end, b"NOOP\r\n"])
+    assert hooks.count("message") == 2
+    assert stream.written[-1].endswith(STOPS)
+
+
+@pytest.mark.parametrize("end", [b"", OSError("reset"), []], ids=["closes", "is lost", "falls silent"])
+def test_a_client_that_does_not_finish_its_message_is_left(end: Any) -> None:
+    stream, hooks = stopping(ENVELOPE, then=end)
+    assert hooks[-2:] == ["reset", "close"]
+    assert "message" not in hooks
+    assert stream.now in (0.0, 100.0)
+
+
+def test_a_session_that_was_stopped_before_it_began_greets_and_ends() -> None:
+    stream = FakeStream()
+    driver = Driver(ServerConnection(), stream, None, stream.clock)
+    driver.stop()
+    driver.run(ops.serve(driver.conn, Session(driver.conn), domain="mx.example"), lambda _: None)
+    assert stream.written == [b"220 mx.example ESMTP\r\n", STOPS]
+    assert b"<read>" not in stream.log
 
 
 # --- Flush points

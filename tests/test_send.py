@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from scripted import LOCK_STEP, PIPELINING, Answer, Server, connected
 
 from smtp_proto import (
+    NEED_DATA,
     ClientConnection,
     ConnectionLost,
     Data,
@@ -36,6 +37,7 @@ from smtp_proto import (
     Timer,
 )
 from smtp_proto.ops import (
+    Delivery,
     NextChunk,
     Outcome,
     SendResult,
@@ -478,6 +480,108 @@ def test_an_operation_given_up_in_the_middle_leaves_nothing_to_say():
         assert conn.state is State.FAILED
         assert conn.data_to_send() == b""
         assert len(server.writes) == stop + 1
+
+
+# What is known on the way -----------------------------------------------------------------------------
+
+
+def statuses_of(delivery: Delivery) -> list[Status]:
+    return [outcome.status for outcome in delivery.result().outcomes]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("given_up_after", [*range(8), None])
+def test_what_is_known_of_a_message_is_known_at_any_time(given_up_after, streamed):
+    """Also when the operation is given up, as a task is that is cancelled."""
+    server = Server({"EHLO": LOCK_STEP, "RCPT": ["250 ok", "550 no", "250 ok"]})
+    conn = connected(server)
+    delivery = Delivery()
+    assert delivery.result() == SendResult(outcomes=())
+    given = iter([BODY])
+    op = send_message(conn, "a@x.example", TO, None if streamed else BODY, delivery=delivery)
+    loop = steps(op, conn, server, lambda _: next(given, b""))
+    assert delivery.result() == SendResult(outcomes=())
+    # After MAIL, three RCPT and DATA all are unsent that were not refused; after the dot nobody knows.
+    unsent, unknown = Status.UNSENT, Status.UNKNOWN
+    known = [*[[unsent] * 3] * 3, *[[unsent, Status.REFUSED, unsent]] * 2, [unknown, Status.REFUSED, unknown]]
+    for reads, expected in enumerate(known):
+        next(loop)
+        assert statuses_of(delivery) == expected
+        assert delivery.sent is (unknown in expected)
+        if reads == given_up_after:
+            loop.close()
+            assert conn.state is State.FAILED
+            assert statuses_of(delivery) == expected
+            return
+        conn.receive_data(server.receive())
+    with pytest.raises(StopIteration) as caught:
+        next(loop)
+    assert caught.value.value == delivery.result()
+    assert statuses_of(delivery) == [Status.ACCEPTED, Status.REFUSED, Status.ACCEPTED]
+
+
+@pytest.mark.parametrize("pieces_before", [0, 1, 3])
+def test_a_body_given_up_in_the_middle_was_not_sent(pieces_before):
+    server = Server()
+    conn = connected(server)
+    delivery = Delivery()
+    op = send_message(conn, "a@x.example", TO, delivery=delivery)
+    want = op.send(None)
+    while want != NextChunk():
+        if (event := conn.next_event()) is NEED_DATA:
+            server.send(conn.data_to_send())
+            conn.receive_data(server.receive())
+        else:
+            want = op.send(event)
+    for _ in range(pieces_before):
+        assert op.send(b"line\r\n") == NextChunk()
+    op.close()
+    assert statuses_of(delivery) == [Status.UNSENT] * 3
+    assert not delivery.sent
+    assert conn.state is State.FAILED
+
+
+def test_a_last_piece_that_is_refused_here_was_not_sent():
+    server = Server()
+    conn = connected(server, line_ends=LineEnds.STRICT)
+    delivery = Delivery()
+    given = iter([b"line\r"])
+    op = send_message(conn, "a@x.example", TO, delivery=delivery)
+    with pytest.raises(LocalProtocolError, match="bare CR"):
+        drive(op, conn, server, lambda _: next(given, b""))
+    assert server.bodies == []
+    assert statuses_of(delivery) == [Status.UNSENT] * 3
+
+
+@OFFERS
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_was_known_when_the_connection_was_lost_is_what_the_error_says(ehlo, ending):
+    for phase in ("MAIL", "RCPT", "DATA", "."):
+        server = Server({"EHLO": ehlo, phase: ENDINGS[ending] or None})
+        delivery = Delivery()
+        sent = send(connected(server), server, TO, delivery=delivery)
+        assert sent.error is not None
+        assert delivery.result() == sent.result
+        assert sent.statuses == [Status.UNKNOWN if phase == "." else Status.UNSENT] * 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"recipients": []}, LocalProtocolError),
+        ({"body": b"a\0b"}, LocalProtocolError),
+        ({"sender": "\xfc@x.example"}, NotOffered),
+        ({"conn": ClientConnection()}, LocalProtocolError),
+    ],
+)
+def test_of_a_message_that_may_not_be_sent_nothing_is_known(changed, error):
+    server = Server({"EHLO": LOCK_STEP.replace("SMTPUTF8", "SMTPUTF7")})
+    delivery = Delivery()
+    message = {"sender": "a@x.example", "recipients": TO, "body": BODY, "conn": connected(server), **changed}
+    conn = message.pop("conn")
+    with pytest.raises(error):
+        drive(send_message(conn, **message, delivery=delivery), conn, server)
+    assert delivery.result() == SendResult(outcomes=())
 
 
 # LMTP ------------------------------------------------------------------------------------------------

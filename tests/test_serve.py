@@ -27,20 +27,25 @@ from smtp_proto import (
     LocalProtocolError,
     Mail,
     Rcpt,
+    Refused,
     RemoteProtocolError,
     Reply,
     ServerConnection,
+    State,
 )
 from smtp_proto.ops import (
     DEFAULT_OFFER,
     Decide,
     Session,
     Status,
+    Stopping,
+    Want,
     greet,
     hello,
     quit,
     send_message,
     serve,
+    turn_away,
 )
 
 pytestmark = pytest.mark.core
@@ -108,6 +113,12 @@ class Site:
         self._resume(error)
         return self.codes(before)
 
+    def stop(self) -> list[int]:
+        """The server stops while it waits for the client: the codes of what is said."""
+        before = len(self.writes)
+        self._resume(Stopping())
+        return self.codes(before)
+
     def codes(self, since: int = 0) -> list[int]:
         return [int(code) for code in FINAL_LINE.findall(b"".join(self.writes[since:]))]
 
@@ -130,7 +141,7 @@ class Site:
         if self._handshake is not None:
             raise self._handshake
 
-    def _resume(self, error: OSError | None) -> None:
+    def _resume(self, error: Exception | None) -> None:
         try:
             next(self._loop) if error is None else self._loop.throw(error)
         except (StopIteration, ConnectionLost):  # the latter where the last words cannot be sent
@@ -654,6 +665,89 @@ def test_a_silent_client_is_told_how_long_it_was_waited_for(before):
     seconds = site.conn.timer.seconds
     assert site.lose(TimeoutError()) == [421]
     assert site.writes[-1] == b"421 4.4.2 mx.example waited for %d seconds\r\n" % seconds
+
+
+# What a client has said, and the hooks that are told of the end.
+IDLE = [
+    (b"", ["close"]),
+    (b"NOO", ["close"]),
+    (EHLO, ["close"]),
+    (b"HELO c.example\r\n", ["close"]),
+    (EHLO + b"MAIL FROM:<a@x.exam", ["close"]),
+    (EHLO + MESSAGE, ["close"]),
+    (EHLO + MESSAGE + EHLO, ["close"]),
+    (ENVELOPE + BDAT, ["close"]),
+    (ENVELOPE + b"RSET\r\n", ["reset", "close"]),
+    (EHLO + b"STARTTLS\r\n", ["close"]),
+]
+IN_TRANSACTION = [
+    EHLO + MAIL,
+    ENVELOPE,
+    ENVELOPE + DATA,
+    ENVELOPE + DATA + b"hal",
+    ENVELOPE + b"BDAT 5\r\nhe",
+    ENVELOPE + b"BDAT 5\r\nhello",
+]
+
+
+@pytest.mark.parametrize(("said", "told"), [*IDLE, *((said, ["reset", "close"]) for said in IN_TRANSACTION)])
+def test_a_server_that_stops_says_so_where_it_waits(said, told):
+    """A loop throws it into idle sessions alone, and yet no other comes to harm."""
+    site = Site(starttls=True)
+    site.say(said)
+    assert not site.over
+    assert site.stop() == [421]
+    assert site.writes[-1] == b"421 4.3.2 mx.example stops\r\n"
+    assert site.over
+    assert site.conn.state is State.CLOSED
+    assert [name for name in site.names if name in ("reset", "close")] == told
+    assert "error" not in site.names
+    assert site.names.count("message") == (MESSAGE in said) + (BDAT in said)
+
+
+def test_a_client_that_was_refused_is_told_as_well():
+    site = Site({"connect": Reply(code=554)})
+    site.say(EHLO)
+    assert site.stop() == [421]
+    assert site.names == ["connect", "close"]
+
+
+@pytest.mark.parametrize("failure", [OSError("disk full"), Stopping()], ids=repr)
+def test_hooks_that_fail_when_the_server_stops_harm_nobody(failure):
+    site = Site({"reset": failure, "close": failure})
+    site.say(ENVELOPE)
+    assert site.stop() == [421]
+    assert site.names_since("rcpt") == ["reset", "error", "close", "error"]
+
+
+def test_a_server_that_stops_and_cannot_say_so_is_over_all_the_same():
+    site = Site()
+    site.say(EHLO)
+    site.broken = BrokenPipeError()
+    assert site.stop() == []
+    assert site.over
+    assert site.names[-1] == "close"
+
+
+@pytest.mark.parametrize("options", [{}, {"lmtp": True}, {"tls": True}], ids=repr)
+def test_a_client_that_is_turned_away_hears_why_instead_of_a_greeting(options):
+    conn = ServerConnection(**options)
+    op = turn_away(conn, domain="mx.example")
+    assert op.send(None) is Want.FLUSH
+    said = conn.data_to_send()
+    assert said == b"421 4.7.0 mx.example: too many connections from you\r\n"
+    with pytest.raises(StopIteration):
+        op.send(None)
+    assert conn.data_to_send() == b""
+    assert conn.state is State.CLOSED
+    client = ClientConnection(**options)
+    client.receive_data(said)
+    greeted = greet(client)
+    assert greeted.send(None) is Want.EVENT
+    with pytest.raises(Refused, match="connection was refused: 421 4") as caught:
+        greeted.send(client.next_event())
+    assert caught.value.reply.code == 421
+    assert client.state is State.CLOSED
 
 
 @pytest.mark.parametrize("broken", [BrokenPipeError(), TimeoutError()])

@@ -20,13 +20,14 @@ from ._client import (
     verify,
 )
 from ._result import Outcome, SendResult, Status
-from ._send import send_message
-from ._serve import DEFAULT_OFFER, Session, serve
-from ._wants import Decide, NextChunk, Op, Want
+from ._send import Delivery, send_message
+from ._serve import DEFAULT_OFFER, Session, serve, turn_away
+from ._wants import Decide, NextChunk, Op, Stopping, Want
 
 __all__ = [
     "DEFAULT_OFFER",
     "Decide",
+    "Delivery",
     "NextChunk",
     "Op",
     "Outcome",
@@ -34,6 +35,7 @@ __all__ = [
     "Session",
     "StartTLSPolicy",
     "Status",
+    "Stopping",
     "Want",
     "expand",
     "greet",
@@ -47,5 +49,6 @@ __all__ = [
     "serve",
     "start_tls",
     "success_of",
+    "turn_away",
     "verify",
 ]

@@ -47,6 +47,7 @@ def send_message(
     parameters: Mapping[str, ParameterValue] = NO_PARAMETERS,
     all_or_nothing: bool = False,
     progress: Callable[[int], object] | None = None,
+    delivery: Delivery | None = None,
 ) -> Op[SendResult]:
     """Send a message; one outcome for each of `recipients`.
 
@@ -55,6 +56,8 @@ def send_message(
     (`NextChunk`). `size`: its size in octets, if `body` is None and the size is known. `parameters`: of
     MAIL; SIZE, BODY and SMTPUTF8 are added where they are due and offered. `all_or_nothing`: send no
     message unless every recipient is taken. `progress` is called with the octets of the body sent so far.
+    `delivery`: a new `Delivery`, which knows at any time what has become of the message; it is all there
+    is when the operation is abandoned.
 
     Raises `LocalProtocolError` for an address or body that may not be sent, `NotOffered` for an address
     that needs SMTPUTF8, before anything is said; `ConnectionLost`, with the result as far as it is
@@ -71,18 +74,20 @@ def send_message(
     mail = _mail(conn, sender, rcpts, body, size, parameters)
     for rcpt in rcpts:
         _rules.check(conn, rcpt)
-    delivery = _Delivery(conn, rcpts)
+    delivery = delivery or Delivery()
     conn.send(mail)
+    delivery.begin(conn, rcpts)
     try:
         yield from delivery.send_envelope(all_or_nothing)
         if conn.state is State.DATA:
-            if delivery.is_wanted(all_or_nothing):
+            wanted = delivery.is_wanted(all_or_nothing)
+            if wanted:
                 if body is None:
                     yield from _send_stream(conn, progress)
                 else:
                     yield from _send_bytes(conn, body, progress)
-                delivery.sent = True
             conn.send(EndOfMessage())
+            delivery.sent = wanted
             yield from delivery.collect()
     except RemoteProtocolError as exc:
         if not delivery.is_decided:
@@ -168,16 +173,23 @@ def _leave(conn: ClientConnection) -> Op[None]:
             conn.fail()
 
 
-class _Delivery:
-    """The replies to one message, as they come in."""
+class Delivery:
+    """What becomes of one message: the replies to it, as they come in."""
 
-    def __init__(self, conn: ClientConnection, rcpts: Sequence[Rcpt]) -> None:
-        self._conn = conn
-        self._rcpts = rcpts
+    _conn: ClientConnection
+
+    def __init__(self) -> None:
+        self._rcpts: Sequence[Rcpt] = ()
         self._rcpt_replies: list[Reply] = []
         self._refusal: Reply | None = None  # of the whole message: to MAIL, to DATA, or 421
         self._verdicts: list[Reply] = []
         self.sent = False
+        """Whether the server may have got it whole: without a verdict its fate is unknown then."""
+
+    def begin(self, conn: ClientConnection, rcpts: Sequence[Rcpt]) -> None:
+        """The message is sent on `conn` to `rcpts`."""
+        self._conn = conn
+        self._rcpts = rcpts
 
     def send_envelope(self, all_or_nothing: bool) -> Op[None]:
         """Every RCPT, and DATA if it can still be good for anything; all replies, that to MAIL included."""

@@ -55,7 +55,7 @@ from .._features import Features
 from .._replies import Greeting, Hello, Reply
 from .._server_connection import ServerConnection
 from .._state import State
-from ._wants import Decide, Op, Want
+from ._wants import Decide, Op, Stopping, Want
 
 
 class Session:
@@ -115,7 +115,15 @@ def serve(
         if isinstance(exc, TimedOut) and conn.state is not State.TLS:
             text = f"{domain} waited for {exc.seconds:g} seconds"
             conn.send(Reply(code=421, enhanced="4.4.2", text=text))
+    except Stopping:
+        conn.send(Reply(code=421, enhanced="4.3.2", text=f"{domain} stops"))
     yield from dialogue.close()
+
+
+def turn_away(conn: ServerConnection, *, domain: str) -> Op[None]:
+    """Greet a client with a refusal: it has too many sessions already (RFC 5321 3.1)."""
+    conn.send(Reply(code=421, enhanced="4.7.0", text=f"{domain}: too many connections from you"))
+    yield Want.FLUSH
 
 
 class _Dialogue:

@@ -7,6 +7,7 @@ can do, it yields as a want and is answered. The contract of the loop:
 * `Want.TLS`: do the TLS handshake on the stream; the answer does not matter.
 * `NextChunk`: answer with the next piece of the body, `b""` at its end.
 * `Decide`: answer with what the application says.
+* Where `Want.EVENT` would wait for a client that is in no transaction, a server that stops throws `Stopping`.
 * `Want.FLUSH`: send what is queued; the answer does not matter.
 * Send `conn.data_to_send()` also before reading, before a handshake, before `NextChunk`, and when the
   operation returns; not after each reply: what one read caused then goes out in one write.
@@ -53,6 +54,10 @@ class Decide(Message):
     def __init__(self, hook: str, *arguments: object) -> None:
         self._hook = hook
         self._arguments = arguments
+
+
+class Stopping(Exception):
+    """The server stops, and this session is idle: thrown into `serve` by the loop that drives it."""
 
 
 _T = TypeVar("_T")

@@ -1,16 +1,17 @@
-"""The client that people use: the core's operations as methods, each a line."""
+"""The clients that people use, for threads and for coroutines: the core's operations, each a line."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
 from smtp_proto import ClientConnection, Features, Greeting, Rcpt, Reply, ops
-from smtp_proto.ops import SendResult, StartTLSPolicy
+from smtp_proto.ops import Delivery, SendResult, StartTLSPolicy
 
-from ._run import Driver, Stream, Timeouts
+from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
 
 _PIECE = 65536
 _NONE: Mapping[str, Any] = {}
@@ -22,11 +23,49 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
+class AsyncReadable(Protocol):
+    """An open binary file of an async library."""
+
+    async def read(self, size: int, /) -> bytes: ...
+
+
 Body: TypeAlias = bytes | bytearray | memoryview | Readable | Iterable[bytes]
 """A message: its octets, an open binary file, or pieces of octets."""
+AsyncBody: TypeAlias = Body | AsyncReadable | AsyncIterable[bytes]
+"""A message: as `Body`, or a file or pieces that have to be awaited."""
 
 
-class Client:
+class _Facade:
+    """What both clients know."""
+
+    def __init__(self, conn: ClientConnection | None) -> None:
+        self.conn = conn or ClientConnection()
+        """The protocol state: `features`, `tls`, `state`."""
+        self.greeting: Greeting | None = None
+        """What the server said first."""
+        self.messages = 0
+        """How many messages were begun on this connection."""
+        self._delivery = Delivery()
+
+    @property
+    def features(self) -> Features:
+        """What the server offers."""
+        return self.conn.features
+
+    @property
+    def last_result(self) -> SendResult:
+        """What is known of the message sent last, or under way: after a cancellation, all there is. Where
+        the body was cut off before its end was said, its recipients are `UNSENT`; after that `UNKNOWN`.
+        """
+        return self._delivery.result()
+
+    @property
+    def is_message_sent(self) -> bool:
+        """Whether the server may have got the last message whole: then it must not be sent again unasked."""
+        return self._delivery.sent
+
+
+class Client(_Facade):
     """A client on a connected stream. Not for several threads at once.
 
     Every method raises `ConnectionLost` when the network fails, `TimedOut` when the server is silent for
@@ -35,18 +74,15 @@ class Client:
     """
 
     def __init__(
-        self, stream: Stream, conn: ClientConnection | None = None, *, timeouts: Timeouts = None
+        self,
+        stream: Stream,
+        conn: ClientConnection | None = None,
+        *,
+        timeouts: Timeouts = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.conn = conn or ClientConnection()
-        """The protocol state: `features`, `tls`, `state`."""
-        self.greeting: Greeting | None = None
-        """What the server said first."""
-        self._driver = Driver(self.conn, stream, timeouts)
-
-    @property
-    def features(self) -> Features:
-        """What the server offers."""
-        return self.conn.features
+        super().__init__(conn)
+        self._driver = Driver(self.conn, stream, timeouts, clock)
 
     def start(self, domain: str, *, starttls: StartTLSPolicy = "never", needs_esmtp: bool = False) -> Reply:
         """Wait for the greeting and introduce this client as `domain`; see `smtp_proto.ops.hello`.
@@ -71,6 +107,8 @@ class Client:
     ) -> SendResult:
         """Send a message; one outcome for each recipient. See `smtp_proto.ops.send_message`."""
         whole, pieces = _parts(body)
+        self._delivery = Delivery()
+        self.messages += 1
         return self._driver.run(
             ops.send_message(
                 self.conn,
@@ -81,6 +119,7 @@ class Client:
                 parameters=parameters,
                 all_or_nothing=all_or_nothing,
                 progress=progress,
+                delivery=self._delivery,
             ),
             pieces,
         )
@@ -130,6 +169,114 @@ class Client:
             self.close()
 
 
+class AsyncClient(_Facade):
+    """A client on a connected stream. Not for several tasks at once.
+
+    Every method raises `ConnectionLost` when the network fails, `TimedOut` when the server is silent for
+    too long, `RemoteProtocolError` when it breaks the protocol, and `LocalProtocolError` for what may not
+    be said. After the first three the connection is of no more use.
+    """
+
+    def __init__(
+        self,
+        stream: AsyncStream,
+        conn: ClientConnection | None = None,
+        *,
+        timeouts: Timeouts = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(conn)
+        self._driver = AsyncDriver(self.conn, stream, timeouts, clock)
+
+    async def start(
+        self, domain: str, *, starttls: StartTLSPolicy = "never", needs_esmtp: bool = False
+    ) -> Reply:
+        """Wait for the greeting and introduce this client as `domain`; see `smtp_proto.ops.hello`.
+
+        On a connection made with `tls=True` the handshake comes first.
+        """
+        if self.conn.tls:
+            await self._driver.start_tls()
+        self.greeting = await self._driver.run(ops.greet(self.conn))
+        return await self._driver.run(
+            ops.hello(self.conn, domain, starttls=starttls, needs_esmtp=needs_esmtp)
+        )
+
+    async def send_message(
+        self,
+        sender: str,
+        recipients: str | Sequence[str | Rcpt],
+        body: AsyncBody,
+        *,
+        size: int | None = None,
+        parameters: Mapping[str, Any] = _NONE,
+        all_or_nothing: bool = False,
+        progress: Callable[[int], object] | None = None,
+    ) -> SendResult:
+        """Send a message; one outcome for each recipient. See `smtp_proto.ops.send_message`."""
+        whole, pieces = _async_parts(body)
+        self._delivery = Delivery()
+        self.messages += 1
+        return await self._driver.run(
+            ops.send_message(
+                self.conn,
+                sender,
+                recipients,
+                whole,
+                size=size,
+                parameters=parameters,
+                all_or_nothing=all_or_nothing,
+                progress=progress,
+                delivery=self._delivery,
+            ),
+            pieces,
+        )
+
+    async def verify(self, argument: str) -> Reply:
+        """VRFY; the reply, good or bad."""
+        return await self._driver.run(ops.verify(self.conn, argument))
+
+    async def expand(self, argument: str) -> Reply:
+        """EXPN; the reply, good or bad."""
+        return await self._driver.run(ops.expand(self.conn, argument))
+
+    async def help(self, topic: str | None = None) -> Reply:
+        """HELP; the reply, good or bad."""
+        return await self._driver.run(ops.help(self.conn, topic))
+
+    async def noop(self) -> Reply:
+        """NOOP; the reply, good or bad."""
+        return await self._driver.run(ops.noop(self.conn))
+
+    async def reset(self) -> Reply:
+        """RSET; raises `Refused` if the server will not."""
+        return await self._driver.run(ops.reset(self.conn))
+
+    async def quit(self) -> Reply | None:
+        """QUIT and close; the reply, or None from a server that just closed."""
+        try:
+            return await self._driver.run(ops.quit(self.conn))
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close the stream without a word."""
+        self.conn.fail()
+        await self._driver.stream.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and self.conn.is_usable:
+                await self.quit()
+        finally:
+            await self.close()
+
+
 def _parts(body: Any) -> tuple[bytes | None, Callable[[object], bytes] | None]:
     """The message if it is all there, or else what answers each `NextChunk`."""
     if isinstance(body, bytes | bytearray | memoryview):
@@ -141,3 +288,20 @@ def _parts(body: Any) -> tuple[bytes | None, Callable[[object], bytes] | None]:
         pieces = (piece for piece in body if piece)
         return None, lambda _: next(pieces, b"")
     raise TypeError(f"a message is bytes, a binary file, or pieces of bytes; not {type(body).__name__}")
+
+
+def _async_parts(body: Any) -> tuple[bytes | None, Callable[[object], Awaitable[bytes]] | None]:
+    """As `_parts`, where the pieces may have to be awaited."""
+    if isinstance(body, AsyncIterable) and not hasattr(body, "read"):
+        pieces = (piece async for piece in body if piece)
+        return None, lambda _: anext(pieces, b"")
+    whole, piece = _parts(body)
+    if piece is None:
+        return whole, None
+
+    async def next_piece(question: object) -> bytes:
+        data: Any = piece(question)
+        octets: bytes = await data if isinstance(data, Awaitable) else data
+        return octets
+
+    return None, next_piece

@@ -1,11 +1,39 @@
-"""Where servers are and what clients call themselves: what all adapters need to connect, besides the loop."""
+"""Where servers are, what clients call themselves, and how a connection of either kind begins: what all
+adapters need besides the loop.
+"""
 
 from __future__ import annotations
 
 import socket
-from typing import Any
+import ssl
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from smtp_proto import ClientConnection, Limits, LineEnds, ServerConnection
+from smtp_proto.ops import StartTLSPolicy
+
+from ._run import Timeouts
+from ._server import Settings
 
 INTERNET = (socket.AF_INET, socket.AF_INET6)
+
+
+class Security(NamedTuple):
+    """What a stream needs to start TLS."""
+
+    context: ssl.SSLContext | None
+    server_side: bool = False
+    server_hostname: str | None = None
+
+    def check(self) -> ssl.SSLContext:
+        """The context. Raises `OSError` if there is none."""
+        if self.context is None:
+            raise OSError("there is no TLS context")
+        return self.context
+
+
+IN_THE_CLEAR = Security(None)
 
 
 def default_port(*, tls: bool, lmtp: bool) -> int:
@@ -20,7 +48,7 @@ def own_name(sock: Any) -> str:
     name = socket.gethostname()
     if "." in name:
         return name
-    if sock.family not in INTERNET:
+    if sock is None or sock.family not in INTERNET:
         return "localhost"
     address = sock.getsockname()[0].partition("%")[0]
     return f"[IPv6:{address}]" if sock.family == socket.AF_INET6 else f"[{address}]"
@@ -32,3 +60,45 @@ def about(place: str, *errors: Any) -> OSError:
     kind, number, text = type(errors[-1]), errors[-1].errno, "; ".join(texts)
     error: OSError = kind(text) if number is None else kind(number, text)
     return error
+
+
+def introducing(
+    tls: bool,
+    starttls: StartTLSPolicy | None,
+    context: ssl.SSLContext | None,
+    lmtp: bool,
+    limits: Limits | None,
+    line_ends: LineEnds,
+) -> tuple[ClientConnection, ssl.SSLContext | None, StartTLSPolicy]:
+    """The connection of a client, its TLS context, and whether STARTTLS is to be used."""
+    policy = starttls or ("required" if context else "never")
+    if context is None and (tls or policy != "never"):
+        context = ssl.create_default_context()
+    conn = ClientConnection(lmtp=lmtp, tls=tls, line_ends=line_ends, limits=limits or Limits())  # type: ignore[arg-type]
+    return conn, context, policy
+
+
+def accepting(
+    tls: bool,
+    context: ssl.SSLContext | None,
+    require_tls: bool,
+    lmtp: bool,
+    domain: str | None,
+    max_sessions_per_address: int | None,
+    timeouts: Timeouts,
+    limits: Limits | None,
+    line_ends: LineEnds,
+    clock: Callable[[], float] = time.monotonic,
+) -> Settings:
+    """What a server is told about its sessions. Raises `ValueError` for TLS without a context."""
+    if (tls or require_tls) and context is None:
+        raise ValueError("TLS needs a context with the server's certificate")
+    return Settings(
+        lambda: ServerConnection(lmtp=lmtp, tls=tls, line_ends=line_ends, limits=limits or Limits()),
+        domain=domain or socket.gethostname(),
+        starttls=context is not None,
+        require_tls=require_tls,
+        max_sessions_per_address=max_sessions_per_address,
+        timeouts=timeouts,
+        clock=clock,
+    )

@@ -1,4 +1,5 @@
-"""The loop that drives an operation of the core over a stream; see `smtp_proto.ops.Want` for its contract.
+"""The two loops that drive an operation of the core over a stream, for threads and for coroutines. They are
+the same text but for `async` and `await`; see `smtp_proto.ops.Want` for their contract.
 
 Here is the clock. A wait for an event has one deadline, taken from the connection's timer when the wait
 begins: a peer that sends an octet a second does not extend it.
@@ -7,7 +8,7 @@ begins: a peer that sends an octet a second does not extend it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from smtp_proto import (
@@ -19,7 +20,7 @@ from smtp_proto import (
     TimedOut,
     Timer,
 )
-from smtp_proto.ops import Decide, NextChunk, Op, Want
+from smtp_proto.ops import Decide, NextChunk, Op, Stopping, Want
 
 _T = TypeVar("_T")
 
@@ -37,7 +38,7 @@ def seconds_for(timer: Timer, timeouts: Timeouts) -> float | None:
 
 
 class Stream(Protocol):
-    """What an adapter brings: octets out, octets in, TLS, the end. Timeouts are in seconds.
+    """What an adapter brings: octets out, octets in, TLS, the end. Timeouts are in seconds, None for ever.
 
     Raises `TimeoutError` when a timeout runs out, and `OSError` when the network fails.
     """
@@ -48,13 +49,22 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
-class Driver:
-    """Runs operations on one connection over one stream, one at a time."""
+class AsyncStream(Protocol):
+    """The same for coroutines. `close` closes even where its task is cancelled."""
+
+    async def send_all(self, data: bytes, timeout: float | None) -> None: ...
+    async def receive_some(self, max_octets: int, timeout: float | None) -> bytes: ...
+    async def start_tls(self, timeout: float | None) -> None: ...
+    async def close(self) -> None: ...
+
+
+class _Driving:
+    """What both loops know, and what they do without waiting."""
 
     def __init__(
         self,
         conn: ClientConnection | ServerConnection,
-        stream: Stream,
+        stream: Any,
         timeouts: Timeouts = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,6 +74,39 @@ class Driver:
         self._clock = clock
         self._busy = False
         self._mute = False  # sending failed; what the peer said may still be read
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End the session of a server with the next wait outside of a transaction, one under way included."""
+        self._stopping = True
+        if self.conn.mail is None:
+            self.stream.stop_receiving()
+
+    def _begin(self) -> None:
+        if self._busy:
+            raise LocalProtocolError("another operation is using this connection")
+        self._busy = True
+
+    def _receive_data(self, data: bytes) -> None:
+        if self._stopping and not data:
+            raise Stopping
+        self.conn.receive_data(data)
+
+    def _check_stop(self) -> None:
+        if self._stopping and self.conn.mail is None:
+            raise Stopping
+
+    def _timed_out(self) -> TimedOut:
+        return TimedOut(self.conn.timer, self._seconds() or 0)
+
+    def _seconds(self) -> float | None:
+        return seconds_for(self.conn.timer, self._timeouts)
+
+
+class Driver(_Driving):
+    """Runs operations on one connection over one stream, one at a time."""
+
+    stream: Stream
 
     def start_tls(self) -> None:
         """The handshake of TLS from the start."""
@@ -71,15 +114,14 @@ class Driver:
 
     def run(self, op: Op[_T], ask: Callable[[Any], object] | None = None) -> _T:
         """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`)."""
-        if self._busy:
-            raise LocalProtocolError("another operation is using this connection")
-        self._busy = True
+        self._begin()
         try:
             return self._drive(op, ask)
         except Exception:
             raise
         except BaseException:  # an interrupt: nobody knows what was said and read
             self.conn.fail()
+            self.stream.close()
             raise
         finally:
             self._busy = False
@@ -133,10 +175,10 @@ class Driver:
         left = seconds = self._seconds()
         deadline = None if seconds is None else self._clock() + seconds
         while event is NEED_DATA:
+            self._check_stop()
             if left is not None and left <= 0:
                 raise self._timed_out()
-            data = self._guard("receiving failed", self.stream.receive_some, _READ, left)
-            self.conn.receive_data(data)
+            self._receive_data(self._guard("receiving failed", self.stream.receive_some, _READ, left))
             event = self.conn.next_event()
             left = None if deadline is None else deadline - self._clock()
         return event
@@ -160,8 +202,104 @@ class Driver:
         except OSError as exc:
             raise ConnectionLost(f"{failure}: {str(exc) or type(exc).__name__}") from exc
 
-    def _timed_out(self) -> TimedOut:
-        return TimedOut(self.conn.timer, self._seconds() or 0)
 
-    def _seconds(self) -> float | None:
-        return seconds_for(self.conn.timer, self._timeouts)
+class AsyncDriver(_Driving):
+    """Runs operations on one connection over one stream, one at a time."""
+
+    stream: AsyncStream
+
+    async def start_tls(self) -> None:
+        """The handshake of TLS from the start."""
+        await self._guard("the TLS handshake failed", self.stream.start_tls, self._seconds())
+
+    async def run(self, op: Op[_T], ask: Callable[[Any], Awaitable[object]] | None = None) -> _T:
+        """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`)."""
+        self._begin()
+        try:
+            return await self._drive(op, ask)
+        except Exception:
+            raise
+        except BaseException:  # an interrupt: nobody knows what was said and read
+            self.conn.fail()
+            await self.stream.close()
+            raise
+        finally:
+            self._busy = False
+            op.close()
+
+    async def _drive(self, op: Generator[Any, Any, _T], ask: Callable[[Any], Awaitable[object]] | None) -> _T:
+        answer: object = None
+        thrown: Exception | None = None
+        try:
+            while True:
+                try:
+                    want = op.send(answer) if thrown is None else op.throw(thrown)
+                except StopIteration as stop:
+                    result: _T = stop.value
+                    break
+                except Exception:
+                    if thrown is not None:
+                        self.conn.fail()
+                    raise
+                try:
+                    answer, thrown = await self._fulfil(want, ask), None
+                except Exception as exc:
+                    answer, thrown = None, exc
+        finally:
+            thrown = None  # it holds this frame: together they would live until the garbage collector comes
+        try:
+            await self._flush()
+        except Exception:
+            self.conn.fail()
+            raise
+        return result
+
+    async def _fulfil(
+        self, want: Want | NextChunk | Decide, ask: Callable[[Any], Awaitable[object]] | None
+    ) -> object:
+        if want is Want.EVENT:
+            return await self._next_event()
+        if not isinstance(want, Decide):
+            await self._flush()
+        if want is Want.TLS:
+            await self.start_tls()
+        elif not isinstance(want, Want):
+            if ask is None:
+                raise LocalProtocolError(f"nobody answers {want!r}")
+            return await ask(want)
+        return None
+
+    async def _next_event(self) -> object:
+        event = self.conn.next_event()
+        if event is not NEED_DATA:
+            return event
+        await self._flush()
+        left = seconds = self._seconds()
+        deadline = None if seconds is None else self._clock() + seconds
+        while event is NEED_DATA:
+            self._check_stop()
+            if left is not None and left <= 0:
+                raise self._timed_out()
+            self._receive_data(await self._guard("receiving failed", self.stream.receive_some, _READ, left))
+            event = self.conn.next_event()
+            left = None if deadline is None else deadline - self._clock()
+        return event
+
+    async def _flush(self) -> None:
+        data = self.conn.data_to_send()
+        if data and not self._mute:
+            try:
+                await self._guard("sending failed", self.stream.send_all, data, self._seconds())
+            except ConnectionLost as exc:
+                self._mute = True
+                exc.sending = not isinstance(exc, TimedOut)
+                raise
+
+    async def _guard(self, failure: str, action: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
+        """Let the stream do something; what the network does wrong becomes one of our errors."""
+        try:
+            return await action(*arguments)
+        except TimeoutError as exc:
+            raise self._timed_out() from exc
+        except OSError as exc:
+            raise ConnectionLost(f"{failure}: {str(exc) or type(exc).__name__}") from exc

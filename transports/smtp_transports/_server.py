@@ -1,28 +1,47 @@
-"""The server of the adapters that have threads, or what looks like them: one for each session."""
+"""The servers, for threads (or what looks like them) and for coroutines: one of them for each session.
+
+They are the same text but for `async` and `await`. What runs sessions and waits for them is the adapter's.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from smtp_proto import ConnectionLost, ServerConnection
-from smtp_proto.ops import Decide, Session, serve
+from smtp_proto.ops import Decide, Session, serve, turn_away
 
-from ._run import Driver, Stream, Timeouts
-from .handlers import Handler
+from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
+
+if TYPE_CHECKING:
+    from .handlers import Handler
 
 _log = logging.getLogger("smtp_transports")
 
 # Seconds to wait when there are no more descriptors or threads to be had.
 _PAUSE = 0.1
 
+GRACE = 10.0
+"""Seconds that `close` gives to messages under way."""
+
 
 class ServerStream(Stream, Protocol):
-    """A stream that another thread can end."""
+    """A stream that a server can end from outside. After `stop_receiving` who waits for octets gets `b""`."""
 
+    def stop_receiving(self) -> None: ...
+    def hang_up(self) -> None: ...
+
+
+class AsyncServerStream(AsyncStream, Protocol):
+    """The same for coroutines."""
+
+    def stop_receiving(self) -> None: ...
     def hang_up(self) -> None: ...
 
 
@@ -35,58 +54,116 @@ class Listener(Protocol):
     def close(self) -> None: ...
 
 
+class AsyncListener(Protocol):
+    """The same for coroutines."""
+
+    @property
+    def address(self) -> Any: ...
+    async def accept(self) -> tuple[AsyncServerStream, Any]: ...
+    def close(self) -> None: ...
+
+
 class Threads(Protocol):
-    """How an adapter runs things at the same time."""
+    """How an adapter runs things at the same time. `join` says whether all have ended."""
 
     def start(self, function: Callable[[], None]) -> None: ...
-    def join(self) -> None: ...
+    def join(self, seconds: float | None) -> bool: ...
     def pause(self, seconds: float, /) -> None: ...
+
+
+class Tasks(Protocol):
+    """The same for coroutines."""
+
+    async def __aenter__(self) -> Any: ...
+    async def __aexit__(self, *exc: object) -> Any: ...
+    def start(self, function: Callable[[], Awaitable[None]]) -> None: ...
+    async def join(self, seconds: float | None) -> bool: ...
+    async def pause(self, seconds: float, /) -> None: ...
 
 
 class Slots(Protocol):
     """A semaphore: how many sessions there may be at once."""
 
     def acquire(self) -> object: ...
-    def release(self) -> None: ...
+    def release(self) -> object: ...
 
 
-class Server:
+class AsyncSlots(Protocol):
+    """The same for coroutines."""
+
+    async def acquire(self) -> object: ...
+    def release(self) -> object: ...
+
+
+class Settings(NamedTuple):
+    """What a server is told about its sessions."""
+
+    make_connection: Callable[[], ServerConnection]
+    domain: str
+    starttls: bool
+    require_tls: bool
+    max_sessions_per_address: int | None
+    timeouts: Timeouts
+    clock: Callable[[], float] = time.monotonic
+
+
+class _Serving:
+    """What both servers know, and what they do without waiting."""
+
+    def __init__(self, handler: Handler, settings: Settings) -> None:
+        self._handler = handler
+        self._settings = settings
+        self._sessions: set[Any] = set()  # the drivers of those under way
+        self._from: Counter[object] = Counter()  # sessions by the client's host
+        self._lock = threading.Lock()
+        self._closing = False
+        self.addresses: list[Any] = []
+        """Where it listens: what `getsockname()` says."""
+
+    @property
+    def address(self) -> Any:
+        """Where it listens, if that is one place."""
+        return self.addresses[0]
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are under way."""
+        return len(self._sessions)
+
+    def _enter(self, driver: Driver | AsyncDriver, host: object) -> bool:
+        """Take a session into the books; whether it is one too many for this host."""
+        self._sessions.add(driver)
+        if self._closing:
+            driver.stop()
+        most = self._settings.max_sessions_per_address
+        with self._lock:
+            self._from[host] += 1
+            return most is not None and host is not None and self._from[host] > most
+
+    def _leave(self, driver: Driver | AsyncDriver, host: object) -> None:
+        self._sessions.discard(driver)
+        with self._lock:
+            self._from[host] -= 1
+            if not self._from[host]:
+                del self._from[host]
+
+
+class Server(_Serving):
     """Accepts connections and serves each with the handler, until closed.
 
     `addresses` says where it listens. Use it as a context manager, or call `close()`.
     """
 
     def __init__(
-        self,
-        handler: Handler,
-        listeners: list[Listener],
-        threads: Threads,
-        slots: Slots,
-        make_connection: Callable[[], ServerConnection],
-        *,
-        domain: str,
-        starttls: bool,
-        require_tls: bool,
-        timeouts: Timeouts,
+        self, handler: Handler, listeners: list[Listener], threads: Threads, slots: Slots, settings: Settings
     ) -> None:
-        self._handler = handler
+        super().__init__(handler, settings)
         self._listeners = listeners
         self._threads = threads
         self._slots = slots
-        self._make_connection = make_connection
-        self._options = {"domain": domain, "starttls": starttls, "require_tls": require_tls}
-        self._timeouts = timeouts
-        self._streams: set[ServerStream] = set()
-        self._closing = False
-        self.addresses: list[Any] = [listener.address for listener in listeners]
-        """Where it listens: what `getsockname()` says."""
+        self.addresses += [listener.address for listener in listeners]
         for listener in listeners:
             threads.start(partial(self._accept, listener))
-
-    @property
-    def address(self) -> Any:
-        """Where it listens, if that is one place."""
-        return self.addresses[0]
 
     def _accept(self, listener: Listener) -> None:
         while True:
@@ -105,37 +182,45 @@ class Server:
                 self._threads.pause(_PAUSE)
 
     def _serve(self, stream: ServerStream, peer: Any) -> None:
-        self._streams.add(stream)
-        if self._closing:
-            stream.hang_up()
-        conn = self._make_connection()
+        settings = self._settings
+        conn = settings.make_connection()
         session = Session(conn, peer)
-        driver = Driver(conn, stream, self._timeouts)
+        driver = Driver(conn, stream, settings.timeouts, settings.clock)
+        host = _host(peer)
 
         def ask(question: Decide) -> object:
             return getattr(self._handler, question.hook)(session, *question.arguments)
 
         try:
+            too_many = self._enter(driver, host)
             if conn.tls:
                 driver.start_tls()
-            driver.run(serve(conn, session, **self._options), ask)  # type: ignore[arg-type]
+            if too_many:
+                driver.run(turn_away(conn, domain=settings.domain))
+            else:
+                driver.run(_dialogue(conn, session, settings), ask)
         except ConnectionLost:
             pass  # the client is gone, and the handler was told
         except Exception as exc:  # of a handler, where the client can be told nothing any more
             _log.error("a session failed", exc_info=exc)
         finally:
+            self._leave(driver, host)
             stream.close()
-            self._streams.discard(stream)
             self._slots.release()
 
-    def close(self) -> None:
-        """Stop listening, hang up on everybody, and wait until nothing is left."""
+    def close(self, grace: float = GRACE) -> None:
+        """Stop listening and say so to the idle; let messages under way be finished, for `grace` seconds;
+        then hang up on everybody who is left, and wait until nothing is.
+        """
         self._closing = True
         for listener in self._listeners:
             listener.close()
-        for stream in list(self._streams):
-            stream.hang_up()
-        self._threads.join()
+        for driver in list(self._sessions):
+            driver.stop()
+        if not self._threads.join(grace):
+            for driver in list(self._sessions):
+                driver.stream.hang_up()
+            self._threads.join(None)
 
     def __enter__(self) -> Self:
         return self
@@ -143,4 +228,114 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(0 if kind else GRACE)
+
+
+class AsyncServer(_Serving):
+    """Accepts connections and serves each with the handler, until closed: an async context manager.
+
+    `addresses` says where it listens. The handler's methods may be coroutines.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        listen: Callable[[], Awaitable[list[AsyncListener]]],
+        tasks: Tasks,
+        slots: AsyncSlots,
+        settings: Settings,
+    ) -> None:
+        super().__init__(handler, settings)
+        self._listen = listen
+        self._listeners: list[AsyncListener] = []
+        self._tasks = tasks
+        self._slots = slots
+
+    async def _accept(self, listener: AsyncListener) -> None:
+        while True:
+            await self._slots.acquire()
+            stream: AsyncServerStream | None = None
+            try:
+                stream, peer = await listener.accept()
+                self._tasks.start(partial(self._serve, stream, peer))
+            except OSError as exc:
+                self._slots.release()
+                if self._closing:
+                    return
+                _log.error("cannot take a connection", exc_info=exc)
+                await self._tasks.pause(_PAUSE)
+
+    async def _serve(self, stream: AsyncServerStream, peer: Any) -> None:
+        settings = self._settings
+        conn = settings.make_connection()
+        session = Session(conn, peer)
+        driver = AsyncDriver(conn, stream, settings.timeouts, settings.clock)
+        host = _host(peer)
+
+        async def ask(question: Decide) -> object:
+            answer = getattr(self._handler, question.hook)(session, *question.arguments)
+            return await answer if isinstance(answer, Awaitable) else answer
+
+        try:
+            too_many = self._enter(driver, host)
+            if conn.tls:
+                await driver.start_tls()
+            if too_many:
+                await driver.run(turn_away(conn, domain=settings.domain))
+            else:
+                await driver.run(_dialogue(conn, session, settings), ask)
+        except ConnectionLost:
+            pass  # the client is gone, and the handler was told
+        except Exception as exc:  # of a handler, where the client can be told nothing any more
+            _log.error("a session failed", exc_info=exc)
+        finally:
+            self._leave(driver, host)
+            await stream.close()
+            self._slots.release()
+
+    async def close(self, grace: float = GRACE) -> None:
+        """Stop listening and say so to the idle; let messages under way be finished, for `grace` seconds;
+        then hang up on everybody who is left, and wait until nothing is.
+        """
+        self._closing = True
+        for listener in self._listeners:
+            listener.close()
+        for driver in list(self._sessions):
+            driver.stop()
+        if not await self._tasks.join(grace):
+            for driver in list(self._sessions):
+                driver.stream.hang_up()
+            await self._tasks.join(None)
+
+    async def __aenter__(self) -> Self:
+        self._listeners = await self._listen()
+        self.addresses += [listener.address for listener in self._listeners]
+        await self._tasks.__aenter__()
+        for listener in self._listeners:
+            self._tasks.start(partial(self._accept, listener))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.close(0 if kind else GRACE)
+        finally:
+            for listener in self._listeners:
+                listener.close()
+            await self._tasks.__aexit__(kind, exc, trace)
+
+
+def _host(peer: Any) -> object:
+    """What the sessions of one client are counted by; None for a Unix socket, whose clients are all alike."""
+    return peer[0] if isinstance(peer, tuple) else None
+
+
+def _dialogue(conn: ServerConnection, session: Session, settings: Settings) -> Any:
+    return serve(
+        conn,
+        session,
+        domain=settings.domain,
+        starttls=settings.starttls,
+        require_tls=settings.require_tls,
+    )

@@ -6,10 +6,8 @@ import logging
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from mailbox import Maildir as _Maildir
 from pathlib import Path as FilePath
-from typing import IO
+from typing import IO, NamedTuple
 
 from smtp_proto import Mail, Path, Rcpt, Reply
 from smtp_proto.ops import Session
@@ -82,8 +80,7 @@ class Handler:
         """The session is over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message as it was received."""
 
     sender: Path
@@ -152,6 +149,8 @@ class Maildir(Collector):
     """Delivers every message once into a Maildir, with Return-Path and Delivered-To on top."""
 
     def __init__(self, directory: str | FilePath) -> None:
+        from mailbox import Maildir as _Maildir  # brings all of `email`
+
         for folder in ("tmp", "new", "cur"):
             FilePath(directory, folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._maildir = _Maildir(directory)

@@ -1,0 +1,199 @@
+"""What the adapters for coroutines have in common: `connect` and `serve`, over sockets that each brings."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Generator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from smtp_proto import Limits, LineEnds
+from smtp_proto.ops import StartTLSPolicy
+
+from ._client import AsyncClient
+from ._places import Security, about, accepting, default_port, introducing, own_name
+from ._run import AsyncStream, Timeouts, seconds_for
+from ._server import AsyncListener, AsyncServer, AsyncServerStream, AsyncSlots, Tasks
+from ._sockets import listening
+
+if TYPE_CHECKING:
+    from .handlers import Handler
+
+
+class SocketStream(AsyncServerStream, Protocol):
+    """A stream over a socket."""
+
+    @property
+    def sock(self) -> Any: ...
+
+
+class Connecting:
+    """A client to be: await it, or enter it as a context manager, to have it connected."""
+
+    def __init__(self, connect: Callable[[], Awaitable[AsyncClient]]) -> None:
+        self._connect = connect
+        self._client: AsyncClient | None = None
+
+    def __await__(self) -> Generator[Any, Any, AsyncClient]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> AsyncClient:
+        self._client = await self._connect()
+        return self._client
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            await self._client.__aexit__(kind, exc, trace)
+
+
+class AsyncSockets:
+    """A library of sockets, TLS and tasks; its `connect` and `serve` are what an adapter offers."""
+
+    def clock(self) -> float:
+        """Seconds on the library's clock."""
+        raise NotImplementedError
+
+    def tasks(self) -> Tasks:
+        """What runs the sessions of a server."""
+        raise NotImplementedError
+
+    def slots(self, count: int) -> AsyncSlots:
+        """A semaphore."""
+        raise NotImplementedError
+
+    async def open_tcp(
+        self, host: str, port: int, local_address: tuple[str, int] | None, security: Security
+    ) -> SocketStream:
+        """Connect to the first address of `host` that answers."""
+        raise NotImplementedError
+
+    async def open_unix(self, path: str, security: Security) -> SocketStream:
+        """Connect to a Unix socket."""
+        raise NotImplementedError
+
+    async def adopt(self, sock: socket.socket, security: Security) -> SocketStream:
+        """Take over a connected socket."""
+        raise NotImplementedError
+
+    def listener(self, sock: socket.socket, security: Security) -> AsyncListener:
+        """Take over a listening socket."""
+        raise NotImplementedError
+
+    async def limited(self, opening: Awaitable[SocketStream], seconds: float | None) -> SocketStream:
+        """What `opening` gives, or `TimeoutError` after `seconds`."""
+        raise NotImplementedError
+
+    def connect(
+        self,
+        host: str = "localhost",
+        port: int | None = None,
+        *,
+        tls: bool = False,
+        starttls: StartTLSPolicy | None = None,
+        context: ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+        lmtp: bool = False,
+        unix: str | os.PathLike[str] | None = None,
+        sock: Any = None,
+        stream: AsyncStream | None = None,
+        local_address: tuple[str, int] | None = None,
+        domain: str | None = None,
+        timeouts: Timeouts = None,
+        limits: Limits | None = None,
+        line_ends: LineEnds = LineEnds.NORMALIZE,
+    ) -> Connecting:
+        """Connect, greet and introduce: `async with connect(...) as client`, or `client = await
+        connect(...)`.
+
+        `port`: 25 by default, 465 with `tls`, 24 with `lmtp`. `tls`: TLS from the start. `starttls`: the
+        policy; `required` by default if a `context` is given. `context`: by default certificates and names
+        are verified against the system's authorities. `server_hostname`: the name to verify, if it is not
+        `host`. `unix`: the path of a Unix socket, instead of host and port; `sock`: a connected socket
+        instead of either; `stream`: a stream of your own. `domain`: how to introduce this client; by
+        default the host's name if it has a dot, else its address. `timeouts`: seconds; connecting takes
+        the one for the greeting.
+
+        Raises `OSError` if no connection can be had, `ConnectionLost` from an `ssl.SSLError` if TLS fails,
+        `Refused` and `NotOffered` as `smtp_proto.ops.greet` and `hello`, and what every method of
+        `AsyncClient` raises. No socket is left then, and `sock` and `stream` are closed.
+        """
+
+        async def connected() -> AsyncClient:
+            conn, own_context, policy = introducing(tls, starttls, context, lmtp, limits, line_ends)
+            there, inner = stream, None
+            if there is None:
+                security = Security(own_context, server_hostname=server_hostname or host)
+                place = f"{host}:{port or default_port(tls=tls, lmtp=lmtp)}"
+                if sock is not None:
+                    opening = self.adopt(sock, security)
+                elif unix is not None:
+                    place = os.fspath(unix)
+                    opening = self.open_unix(place, security)
+                else:
+                    number = port or default_port(tls=tls, lmtp=lmtp)
+                    opening = self.open_tcp(host, number, local_address, security)
+                try:
+                    there = inner = await self.limited(opening, seconds_for(conn.timer, timeouts))
+                except OSError as exc:
+                    raise about(place, exc) from exc
+            client = AsyncClient(there, conn, timeouts=timeouts, clock=self.clock)
+            try:
+                await client.start(domain or own_name(inner and inner.sock), starttls=policy)
+            except BaseException:
+                await client.close()
+                raise
+            return client
+
+        return Connecting(connected)
+
+    def serve(
+        self,
+        handler: Handler,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        unix: str | os.PathLike[str] | None = None,
+        tls: bool = False,
+        context: ssl.SSLContext | None = None,
+        require_tls: bool = False,
+        lmtp: bool = False,
+        domain: str | None = None,
+        max_sessions: int = 100,
+        max_sessions_per_address: int | None = None,
+        timeouts: Timeouts = None,
+        limits: Limits | None = None,
+        line_ends: LineEnds = LineEnds.STRICT,
+    ) -> AsyncServer:
+        """Listen and serve: `async with serve(...) as server`. The handler's methods may be coroutines.
+
+        `port` 0 takes a free one: see `server.address`. `context`: the server's certificate; with it
+        STARTTLS is offered, or with `tls` the session begins with TLS. `require_tls`: take no mail in the
+        clear. `domain`: the server's name; by default the host's. `max_sessions`: at once; more clients
+        wait to be accepted. `max_sessions_per_address`: more from one address are turned away. `unix`:
+        listen at this path instead.
+
+        Raises `ValueError` for TLS without a context, and when entered `OSError` if it cannot listen there.
+        """
+        settings = accepting(
+            tls,
+            context,
+            require_tls,
+            lmtp,
+            domain,
+            max_sessions_per_address,
+            timeouts,
+            limits,
+            line_ends,
+            self.clock,
+        )
+
+        async def listen() -> list[AsyncListener]:
+            sock = listening(socket, host, port, unix)
+            sock.setblocking(False)
+            return [self.listener(sock, Security(context, server_side=True))]
+
+        return AsyncServer(handler, listen, self.tasks(), self.slots(max_sessions), settings)

@@ -1,0 +1,399 @@
+"""Pools of connections to one server, for threads and for coroutines: one text but for `async` and `await`.
+
+A connection that was idle is asked (RSET) before it is trusted; one that is too old, or has carried as
+many messages as it may, is replaced. Who waits for a connection is served in the order of arrival.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from smtp_proto import ConnectionLost, LocalProtocolError, Rcpt, SMTPError, State, TimedOut
+from smtp_proto.ops import SendResult
+
+from ._client import AsyncBody, AsyncClient, Body, Client
+
+
+class Event(Protocol):
+    """What a thread waits for, or what looks like one."""
+
+    def wait(self) -> object: ...
+    def set(self) -> object: ...
+
+
+class AsyncEvent(Protocol):
+    """The same for coroutines."""
+
+    async def wait(self) -> object: ...
+    def set(self) -> object: ...
+
+
+_C = TypeVar("_C", Client, AsyncClient)
+
+
+class _Ticket(Generic[_C]):
+    """A place in the queue. What it waits for is an idle connection, or the leave to open one (None)."""
+
+    def __init__(self, event: Any) -> None:
+        self.event = event
+        self.granted = False
+        self.idle: tuple[_C, float] | None = None
+
+
+class _Pooling(Generic[_C]):
+    """What both pools know, and what they do without waiting."""
+
+    _make_event: Callable[[], Any]
+
+    def __init__(
+        self,
+        size: int,
+        connect: Callable[[], Any],
+        *,
+        max_messages: int | None,
+        max_idle: float,
+        check_after: float,
+        clock: Callable[[], float],
+    ) -> None:
+        if size < 1:
+            raise ValueError("a pool has room for one connection at least")
+        self.size = size
+        self._connect = connect
+        self._max_messages = max_messages
+        self._max_idle = max_idle
+        self._check_after = check_after
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._idle: list[tuple[_C, float]] = []  # since when
+        self._open = 0  # idle and in use, and those that are being opened
+        self._queue: deque[_Ticket[_C]] = deque()
+        self._is_closed = False
+
+    @property
+    def open(self) -> int:
+        """How many connections there are, idle and in use."""
+        return self._open
+
+    def _ask(self) -> _Ticket[_C]:
+        """A ticket, granted at once if there is room and nobody was first."""
+        ticket: _Ticket[_C] = _Ticket(self._make_event())
+        with self._lock:
+            if self._is_closed:
+                raise LocalProtocolError("the pool is closed")
+            if self._queue or (not self._idle and self._open >= self.size):
+                self._queue.append(ticket)
+                return ticket
+            ticket.granted = True
+            if self._idle:
+                ticket.idle = self._idle.pop()
+            else:
+                self._open += 1
+        return ticket
+
+    def _withdraw(self, ticket: _Ticket[_C]) -> _C | None:
+        """Who had this ticket does not wait any more; a connection that nobody will take back."""
+        with self._lock:
+            if ticket in self._queue:
+                self._queue.remove(ticket)
+            if not ticket.granted:
+                return None
+        if ticket.idle is None or not self._is_closed:
+            self._pass_on(ticket.idle)
+            return None
+        self._pass_on(None)
+        return ticket.idle[0]
+
+    def _pass_on(self, idle: tuple[_C, float] | None) -> None:
+        """Give a place to who waits for it, or keep it: a connection, or room for one (None)."""
+        with self._lock:
+            if self._queue and not self._is_closed:
+                ticket = self._queue.popleft()
+                ticket.idle, ticket.granted = idle, True
+                ticket.event.set()
+            elif idle is not None:
+                self._idle.append(idle)
+            else:
+                self._open -= 1
+
+    def _is_done(self, client: _C) -> bool:
+        """Whether a connection that comes back is of no more use."""
+        limits = (self._max_messages, client.features.limits.get("MAILMAX"))
+        return (
+            self._is_closed
+            or client.conn.state is not State.READY
+            or not client.conn.is_usable
+            or any(limit is not None and client.messages >= limit for limit in limits)
+        )
+
+    def _shut(self) -> list[tuple[_C, float]]:
+        """Give nothing out any more; what is to be closed."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+            self._open -= len(idle)
+            for ticket in self._queue:
+                ticket.event.set()
+            self._queue.clear()
+        return idle
+
+
+class Pool(_Pooling[Client]):
+    """Up to `size` connections to one server, for many threads.
+
+        with Pool(4, partial(connect, "mx.example.com", 587, starttls="required")) as pool:
+            pool.send_message("alice@example.org", ["bob@example.com"], message)
+
+    `connect` opens one. After `max_messages` (None: no limit) or the server's own MAILMAX (RFC 9422), or
+    when it was idle for `max_idle` seconds, a connection is closed; after `check_after` seconds it is
+    asked whether it still works.
+    """
+
+    _make_event: Callable[[], Event] = threading.Event
+
+    def __init__(
+        self,
+        size: int,
+        connect: Callable[[], Client],
+        *,
+        max_messages: int | None = 100,
+        max_idle: float = 60.0,
+        check_after: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(
+            size,
+            connect,
+            max_messages=max_messages,
+            max_idle=max_idle,
+            check_after=check_after,
+            clock=clock,
+        )
+
+    def client(self) -> AbstractContextManager[Client]:
+        """A connection for as long as the block lasts. Raises what `connect` raises, and
+        `LocalProtocolError` once the pool is closed.
+        """
+        return self._borrowed(new=False)
+
+    @contextmanager
+    def _borrowed(self, new: bool) -> Iterator[Client]:
+        client = self._take(new)
+        try:
+            yield client
+        finally:
+            self._give_back(client)
+
+    def send_message(
+        self, sender: str, recipients: str | Sequence[str | Rcpt], body: Body, **options: Any
+    ) -> SendResult:
+        """As `Client.send_message`. Where an old connection turns out to be dead before anything of the
+        message was delivered, it is sent once more on a new one; but not a body that cannot be read twice.
+        """
+        with self.client() as client:
+            is_used = client.messages > 0
+            try:
+                result = client.send_message(sender, recipients, body, **options)
+                if client.conn.is_usable or not (is_used and _may_repeat(client, body)):
+                    return result
+            except ConnectionLost as exc:
+                if isinstance(exc, TimedOut) or not (is_used and _may_repeat(client, body)):
+                    raise
+        with self._borrowed(new=True) as client:
+            return client.send_message(sender, recipients, body, **options)
+
+    def _take(self, new: bool) -> Client:
+        ticket = self._ask()
+        try:
+            if not ticket.granted:
+                ticket.event.wait()
+            if not ticket.granted:
+                raise LocalProtocolError("the pool is closed")
+        except BaseException:
+            unwanted = self._withdraw(ticket)
+            if unwanted is not None:
+                unwanted.close()
+            raise
+        try:
+            if ticket.idle is not None:
+                client, since = ticket.idle
+                if self._works(client, math.inf if new else self._clock() - since):
+                    return client
+            return self._connect()  # type: ignore[no-any-return]
+        except BaseException:
+            self._pass_on(None)
+            raise
+
+    def _works(self, client: Client, seconds: float) -> bool:
+        try:
+            if seconds <= self._max_idle:
+                if seconds > self._check_after:
+                    client.reset()
+                return True
+            client.quit()
+        except SMTPError:
+            client.close()
+        return False
+
+    def _give_back(self, client: Client) -> None:
+        if not self._is_done(client):
+            self._pass_on((client, self._clock()))
+            return
+        try:
+            with suppress(SMTPError):
+                client.__exit__(None, None, None)
+        finally:
+            self._pass_on(None)
+
+    def close(self) -> None:
+        """Close the idle connections now and the others when they come back; who waits is told."""
+        for client, _ in self._shut():
+            with suppress(SMTPError):
+                client.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncPool(_Pooling[AsyncClient]):
+    """Up to `size` connections to one server, for many tasks.
+
+        async with AsyncPool(4, partial(connect, "mx.example.com", 587, starttls="required")) as pool:
+            await pool.send_message("alice@example.org", ["bob@example.com"], message)
+
+    `connect` opens one. After `max_messages` (None: no limit) or the server's own MAILMAX (RFC 9422), or
+    when it was idle for `max_idle` seconds, a connection is closed; after `check_after` seconds it is
+    asked whether it still works.
+    """
+
+    _make_event: Callable[[], AsyncEvent]
+
+    def __init__(
+        self,
+        size: int,
+        connect: Callable[[], Awaitable[AsyncClient]],
+        *,
+        max_messages: int | None = 100,
+        max_idle: float = 60.0,
+        check_after: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(
+            size,
+            connect,
+            max_messages=max_messages,
+            max_idle=max_idle,
+            check_after=check_after,
+            clock=clock,
+        )
+
+    def client(self) -> AbstractAsyncContextManager[AsyncClient]:
+        """A connection for as long as the block lasts. Raises what `connect` raises, and
+        `LocalProtocolError` once the pool is closed.
+        """
+        return self._borrowed(new=False)
+
+    @asynccontextmanager
+    async def _borrowed(self, new: bool) -> AsyncIterator[AsyncClient]:
+        client = await self._take(new)
+        try:
+            yield client
+        finally:
+            await self._give_back(client)
+
+    async def send_message(
+        self, sender: str, recipients: str | Sequence[str | Rcpt], body: AsyncBody, **options: Any
+    ) -> SendResult:
+        """As `AsyncClient.send_message`. Where an old connection turns out to be dead before anything of the
+        message was delivered, it is sent once more on a new one; but not a body that cannot be read twice.
+        """
+        async with self.client() as client:
+            is_used = client.messages > 0
+            try:
+                result = await client.send_message(sender, recipients, body, **options)
+                if client.conn.is_usable or not (is_used and _may_repeat(client, body)):
+                    return result
+            except ConnectionLost as exc:
+                if isinstance(exc, TimedOut) or not (is_used and _may_repeat(client, body)):
+                    raise
+        async with self._borrowed(new=True) as client:
+            return await client.send_message(sender, recipients, body, **options)
+
+    async def _take(self, new: bool) -> AsyncClient:
+        ticket = self._ask()
+        try:
+            if not ticket.granted:
+                await ticket.event.wait()
+            if not ticket.granted:
+                raise LocalProtocolError("the pool is closed")
+        except BaseException:
+            unwanted = self._withdraw(ticket)
+            if unwanted is not None:
+                await unwanted.close()
+            raise
+        try:
+            if ticket.idle is not None:
+                client, since = ticket.idle
+                if await self._works(client, math.inf if new else self._clock() - since):
+                    return client
+            return await self._connect()  # type: ignore[no-any-return]
+        except BaseException:
+            self._pass_on(None)
+            raise
+
+    async def _works(self, client: AsyncClient, seconds: float) -> bool:
+        try:
+            if seconds <= self._max_idle:
+                if seconds > self._check_after:
+                    await client.reset()
+                return True
+            await client.quit()
+        except SMTPError:
+            await client.close()
+        return False
+
+    async def _give_back(self, client: AsyncClient) -> None:
+        if not self._is_done(client):
+            self._pass_on((client, self._clock()))
+            return
+        try:
+            with suppress(SMTPError):
+                await client.__aexit__(None, None, None)
+        finally:
+            self._pass_on(None)
+
+    async def close(self) -> None:
+        """Close the idle connections now and the others when they come back; who waits is told."""
+        for client, _ in self._shut():
+            with suppress(SMTPError):
+                await client.__aexit__(None, None, None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _may_repeat(client: Client | AsyncClient, body: object) -> bool:
+    """Whether nobody has got the message, and it can be sent from its beginning."""
+    return not client.is_message_sent and isinstance(body, bytes | bytearray | memoryview | list | tuple)

@@ -1,0 +1,323 @@
+"""Sockets that block: those of the standard library, or another library's that have the same methods."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from smtp_proto import Limits, LineEnds
+from smtp_proto.ops import StartTLSPolicy
+
+from ._client import Client
+from ._places import IN_THE_CLEAR, INTERNET, Security, about, accepting, default_port, introducing, own_name
+from ._run import Stream, Timeouts, seconds_for
+from ._server import Server, Slots, Threads
+
+if TYPE_CHECKING:
+    from .handlers import Handler
+
+_T = TypeVar("_T")
+
+_READ = 65536
+# Connections that wait to be accepted; the system may allow fewer.
+_BACKLOG = 4096
+
+
+class SocketStream:
+    """A connected socket as a stream. TLS is done beside the socket, in memory: so any library's sockets will
+    do, and a socket that reads no more can still say good-bye.
+    """
+
+    def __init__(self, sock: Any, security: Security = IN_THE_CLEAR) -> None:
+        self.sock = sock
+        self._security = security
+        self._timeout: float | None = -1.0
+        self._tls: ssl.SSLObject | None = None
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        if sock.family in INTERNET:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send_all(self, data: bytes, timeout: float | None) -> None:
+        """Send all of `data`, or raise."""
+        self._set_timeout(timeout)
+        if self._tls is None:
+            self.sock.sendall(data)
+            return
+        view = memoryview(data)
+        while view:
+            view = view[self._tls.write(view) :]
+            self._send_secured()
+
+    def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
+        """Wait for octets; `b""` is the end."""
+        if self._tls is None:
+            self._set_timeout(timeout)
+            octets: bytes = self.sock.recv(max_octets)
+            return octets
+        try:
+            return self._until_done(partial(self._tls.read, max_octets), timeout)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            return b""
+
+    def start_tls(self, timeout: float | None) -> None:
+        """Do the handshake."""
+        self._tls = self._security.check().wrap_bio(
+            self._incoming,
+            self._outgoing,
+            server_side=self._security.server_side,
+            server_hostname=self._security.server_hostname,
+        )
+        self._until_done(self._tls.do_handshake, timeout)
+
+    def stop_receiving(self) -> None:
+        """Read no more, from any thread: who waits here gets `b""`."""
+        self._end(socket.SHUT_RD)
+
+    def hang_up(self) -> None:
+        """End the conversation, from any thread: who waits here is woken, and has to close."""
+        self._end(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.hang_up()
+        self.sock.close()
+
+    def _until_done(self, action: Callable[[], _T], timeout: float | None) -> _T:
+        """Let TLS do something, with all the octets from the network that it needs, before one deadline."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                result = action()
+                self._send_secured()
+                return result
+            except ssl.SSLWantReadError:
+                self._send_secured()
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError("timed out") from None
+                self._set_timeout(left)
+                data = self.sock.recv(_READ)
+                if not data:
+                    raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the connection was closed") from None
+                self._incoming.write(data)
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):  # the alert that says why
+                    self._send_secured()
+                raise
+
+    def _send_secured(self) -> None:
+        if self._outgoing.pending:
+            self.sock.sendall(self._outgoing.read())
+
+    def _end(self, how: int) -> None:
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(how)
+
+    def _set_timeout(self, timeout: float | None) -> None:
+        if timeout != self._timeout:  # it is a system call
+            self.sock.settimeout(timeout)
+            self._timeout = timeout
+
+
+class Listener:
+    """A listening socket."""
+
+    def __init__(self, sock: Any, security: Security) -> None:
+        self._sock = sock
+        self._security = security
+        self.address = sock.getsockname()
+
+    def accept(self) -> tuple[SocketStream, Any]:
+        """Wait for the next client."""
+        sock, peer = self._sock.accept()
+        try:
+            return SocketStream(sock, self._security), peer
+        except BaseException:
+            sock.close()
+            raise
+
+    def close(self) -> None:
+        """Stop listening; `accept` raises."""
+        if self._sock.fileno() < 0:
+            return
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        stop_listening(self._sock, self.address)
+
+
+class Sockets(NamedTuple):
+    """A library of sockets and threads; its `connect` and `serve` are what an adapter offers."""
+
+    socket: Any
+    """A module such as `socket`."""
+    threads: Callable[[], Threads]
+    slots: Callable[[int], Slots]
+
+    def connect(
+        self,
+        host: str = "localhost",
+        port: int | None = None,
+        *,
+        tls: bool = False,
+        starttls: StartTLSPolicy | None = None,
+        context: ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+        lmtp: bool = False,
+        unix: str | os.PathLike[str] | None = None,
+        sock: Any = None,
+        stream: Stream | None = None,
+        local_address: tuple[str, int] | None = None,
+        domain: str | None = None,
+        timeouts: Timeouts = None,
+        limits: Limits | None = None,
+        line_ends: LineEnds = LineEnds.NORMALIZE,
+    ) -> Client:
+        """Connect, greet and introduce: a `Client` that is ready to send, and a context manager.
+
+        `port`: 25 by default, 465 with `tls`, 24 with `lmtp`. `tls`: TLS from the start. `starttls`: the
+        policy; `required` by default if a `context` is given. `context`: by default certificates and names
+        are verified against the system's authorities. `server_hostname`: the name to verify, if it is not
+        `host`. `unix`: the path of a Unix socket, instead of host and port; `sock`: a connected socket
+        instead of either; `stream`: a stream of your own. `domain`: how to introduce this client; by
+        default the host's name if it has a dot, else its address. `timeouts`: seconds; connecting takes
+        the one for the greeting.
+
+        Every address of `host` is tried. Raises `OSError` if no connection can be had, `ConnectionLost`
+        from an `ssl.SSLError` if TLS fails, `Refused` and `NotOffered` as `smtp_proto.ops.greet` and
+        `hello`, and what every method of `Client` raises. No socket is left then, and `sock` and `stream`
+        are closed.
+        """
+        conn, context, policy = introducing(tls, starttls, context, lmtp, limits, line_ends)
+        if stream is None:
+            if sock is None:
+                seconds = seconds_for(conn.timer, timeouts)
+                if unix is not None:
+                    sock = self._connect_unix(os.fspath(unix), seconds)
+                else:
+                    port = port or default_port(tls=tls, lmtp=lmtp)
+                    sock = self._connect_tcp(host, port, seconds, local_address)
+            try:
+                stream = SocketStream(sock, Security(context, server_hostname=server_hostname or host))
+            except BaseException:
+                sock.close()
+                raise
+        client = Client(stream, conn, timeouts=timeouts)
+        try:
+            client.start(domain or own_name(sock), starttls=policy)
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    def serve(
+        self,
+        handler: Handler,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        unix: str | os.PathLike[str] | None = None,
+        tls: bool = False,
+        context: ssl.SSLContext | None = None,
+        require_tls: bool = False,
+        lmtp: bool = False,
+        domain: str | None = None,
+        max_sessions: int = 100,
+        max_sessions_per_address: int | None = None,
+        timeouts: Timeouts = None,
+        limits: Limits | None = None,
+        line_ends: LineEnds = LineEnds.STRICT,
+    ) -> Server:
+        """Listen and serve at the same time as all else: a `Server`, and a context manager.
+
+        `port` 0 takes a free one: see `server.address`. `context`: the server's certificate; with it
+        STARTTLS is offered, or with `tls` the session begins with TLS. `require_tls`: take no mail in the
+        clear. `domain`: the server's name; by default the host's. `max_sessions`: at once; more clients
+        wait to be accepted. `max_sessions_per_address`: more from one address are turned away. `unix`:
+        listen at this path instead.
+
+        Raises `OSError` if it cannot listen there, `ValueError` for TLS without a context.
+        """
+        settings = accepting(
+            tls, context, require_tls, lmtp, domain, max_sessions_per_address, timeouts, limits, line_ends
+        )
+        sock = listening(self.socket, host, port, unix)
+        listener = Listener(sock, Security(context, server_side=True))
+        return Server(handler, [listener], self.threads(), self.slots(max_sessions), settings)
+
+    def _connect_tcp(
+        self, host: str, port: int, seconds: float | None, local_address: tuple[str, int] | None
+    ) -> Any:
+        """Try every address of `host`."""
+        errors = []
+        try:
+            addresses = self.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as exc:  # there is no such name
+            raise about(f"{host}:{port}", exc) from exc
+        for family, kind, protocol, _, address in addresses:
+            sock = None
+            try:
+                sock = self.socket.socket(family, kind, protocol)
+                sock.settimeout(seconds)
+                if local_address is not None:
+                    sock.bind(local_address)
+                sock.connect(address)
+            except BaseException as exc:
+                if sock is not None:
+                    sock.close()
+                if not isinstance(exc, OSError):
+                    raise
+                errors.append(exc)
+            else:
+                return sock
+        raise about(f"{host}:{port}", *errors) from ExceptionGroup("no address works", errors)
+
+    def _connect_unix(self, path: str, seconds: float | None) -> Any:
+        sock = self.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(seconds)
+            sock.connect(path)
+        except BaseException as exc:
+            sock.close()
+            if isinstance(exc, OSError):
+                raise about(path, exc) from exc
+            raise
+        return sock
+
+
+def listening(library: Any, host: str, port: int, unix: str | os.PathLike[str] | None) -> Any:
+    """A listening socket of `library`, a module such as `socket`."""
+    if unix is not None:
+        try:
+            return _listening(library, socket.AF_UNIX, os.fspath(unix))
+        except OSError as exc:
+            raise about(os.fspath(unix), exc) from exc
+    return _listening(library, socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port))
+
+
+def _listening(library: Any, family: int, address: Any) -> Any:
+    sock = library.socket(family, socket.SOCK_STREAM)
+    try:
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def stop_listening(sock: Any, address: Any) -> None:
+    """Close a listening socket, and take its name off the file system."""
+    sock.close()
+    if isinstance(address, str):  # the path of a Unix socket; an abstract one is bytes
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(address)

@@ -1,0 +1,151 @@
+"""asyncio: a client, and a server with a task for each session. uvloop works as well.
+
+async with connect("mx.example.com", 587, starttls="required") as client:
+    result = await client.send_message("alice@example.org", ["bob@example.com"], message)
+
+async with serve(Mailbox(), "127.0.0.1", 0) as server:
+    print(server.address)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ._async import AsyncSockets
+from ._asyncio_stream import Stream
+from ._client import AsyncClient
+from ._places import Security
+from ._pool import AsyncPool
+from ._server import AsyncServer
+from ._sockets import stop_listening
+
+__all__ = ["AsyncClient", "AsyncServer", "Pool", "Stream", "connect", "serve"]
+
+# RFC 8305 5: after so many seconds the next address is tried as well.
+_HAPPY_EYEBALLS = 0.25
+
+
+class _Listener:
+    """A listening socket."""
+
+    def __init__(self, sock: socket.socket, security: Security) -> None:
+        self._sock = sock
+        self._security = security
+        self._pending: asyncio.Task[Any] | None = None
+        self._is_closed = False
+        self.address = sock.getsockname()
+
+    async def accept(self) -> tuple[Stream, Any]:
+        """Wait for the next client."""
+        loop = asyncio.get_running_loop()
+        if self._is_closed:
+            raise OSError("the listener is closed")
+        self._pending = loop.create_task(loop.sock_accept(self._sock))
+        try:
+            sock, peer = await self._pending
+        except asyncio.CancelledError:
+            if not self._is_closed:
+                raise
+            raise OSError("the listener is closed") from None
+        try:
+            _, stream = await loop.connect_accepted_socket(lambda: Stream(self._security), sock)
+        except BaseException:
+            sock.close()
+            raise
+        return stream, peer
+
+    def close(self) -> None:
+        """Stop listening; `accept` raises."""
+        if not self._is_closed:
+            self._is_closed = True
+            if self._pending is not None:
+                self._pending.cancel()
+            stop_listening(self._sock, self.address)
+
+
+class _Tasks:
+    """Tasks that can be waited for."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[None]] = set()
+        self.pause = asyncio.sleep
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *exc: object) -> None:
+        for task in self._others():
+            task.cancel()
+        await self.join(None)
+
+    def start(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Run `function` in a task of its own."""
+
+        async def run() -> None:
+            await function()
+
+        task = asyncio.get_running_loop().create_task(run())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def join(self, seconds: float | None) -> bool:
+        """Wait until all have ended, those included that start meanwhile; whether they have in time."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while others := self._others():
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return False
+            await asyncio.wait(others, timeout=left)
+        return True
+
+    def _others(self) -> set[asyncio.Task[None]]:
+        return {task for task in self._running if task is not asyncio.current_task()}
+
+
+class _Sockets(AsyncSockets):
+    clock = staticmethod(time.monotonic)
+    tasks = _Tasks
+
+    def slots(self, count: int) -> asyncio.Semaphore:
+        return asyncio.Semaphore(count)
+
+    async def open_tcp(
+        self, host: str, port: int, local_address: tuple[str, int] | None, security: Security
+    ) -> Stream:
+        loop = asyncio.get_running_loop()
+        options: dict[str, Any] = {"local_addr": local_address}
+        if isinstance(loop, asyncio.BaseEventLoop):  # uvloop has no such option
+            options["happy_eyeballs_delay"] = _HAPPY_EYEBALLS
+        _, stream = await loop.create_connection(lambda: Stream(security), host, port, **options)
+        return stream
+
+    async def open_unix(self, path: str, security: Security) -> Stream:
+        loop = asyncio.get_running_loop()
+        _, stream = await loop.create_unix_connection(lambda: Stream(security), path)
+        return stream
+
+    async def adopt(self, sock: socket.socket, security: Security) -> Stream:
+        loop = asyncio.get_running_loop()
+        _, stream = await loop.connect_accepted_socket(lambda: Stream(security), sock)
+        return stream
+
+    def listener(self, sock: socket.socket, security: Security) -> _Listener:
+        return _Listener(sock, security)
+
+    async def limited(self, opening: Awaitable[Any], seconds: float | None) -> Any:
+        async with asyncio.timeout(seconds):
+            return await opening
+
+
+class Pool(AsyncPool):
+    __doc__ = AsyncPool.__doc__
+    _make_event = asyncio.Event
+
+
+_library = _Sockets()
+connect = _library.connect
+serve = _library.serve

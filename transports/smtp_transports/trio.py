@@ -1,0 +1,194 @@
+"""trio: a client, and a server with a task for each session.
+
+async with connect("mx.example.com", 587, starttls="required") as client:
+    result = await client.send_message("alice@example.org", ["bob@example.com"], message)
+
+async with serve(Mailbox(), "127.0.0.1", 0) as server:
+    print(server.address)
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from ._async import AsyncSockets
+from ._client import AsyncClient
+from ._places import Security
+from ._pool import AsyncPool
+from ._server import AsyncServer
+from ._sockets import stop_listening
+
+__all__ = ["AsyncClient", "AsyncServer", "Pool", "Stream", "connect", "serve"]
+
+
+class Stream:
+    """A trio stream over a socket, as one of ours."""
+
+    def __init__(self, stream: trio.SocketStream, security: Security) -> None:
+        self.sock = stream.socket
+        self._stream: trio.abc.Stream = stream
+        self._security = security
+        self._waiting: trio.CancelScope | None = None
+        self._ended = False  # no more octets are wanted
+
+    async def send_all(self, data: bytes, timeout: float | None) -> None:
+        """Send all of `data`, or raise."""
+        await self._limited(self._stream.send_all, data, timeout=timeout)
+
+    async def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
+        """Wait for octets; `b""` is the end."""
+        if self._ended:
+            return b""
+        try:
+            octets: bytes = await self._limited(self._stream.receive_some, max_octets, timeout=timeout)
+        except TimeoutError:
+            if self._ended:
+                return b""
+            raise
+        return octets
+
+    async def start_tls(self, timeout: float | None) -> None:
+        """Do the handshake."""
+        secured = trio.SSLStream(
+            self._stream,
+            self._security.check(),
+            server_side=self._security.server_side,
+            server_hostname=self._security.server_hostname,
+            https_compatible=True,
+        )
+        self._stream = secured
+        await self._limited(secured.do_handshake, timeout=timeout)
+
+    async def close(self) -> None:
+        """Close the socket."""
+        self.hang_up()
+
+    def stop_receiving(self) -> None:
+        """Read no more: who waits here gets `b""`."""
+        self._ended = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def hang_up(self) -> None:
+        """End the conversation: who waits here is woken, and has to close."""
+        self.sock.close()
+
+    async def _limited(
+        self, action: Callable[..., Awaitable[Any]], *arguments: object, timeout: float | None
+    ) -> Any:
+        with trio.move_on_after(math.inf if timeout is None else timeout) as scope:
+            self._waiting = scope
+            try:
+                return await action(*arguments)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                if isinstance(exc.__cause__, OSError):
+                    raise exc.__cause__ from exc
+                raise ConnectionAbortedError(str(exc) or "the connection was closed") from exc
+            finally:
+                self._waiting = None
+        raise TimeoutError
+
+
+class _Listener:
+    """A listening socket."""
+
+    def __init__(self, sock: socket.socket, security: Security) -> None:
+        self.address = sock.getsockname()
+        self._sock = trio.socket.from_stdlib_socket(sock)
+        self._security = security
+
+    async def accept(self) -> tuple[Stream, Any]:
+        """Wait for the next client."""
+        try:
+            sock, peer = await self._sock.accept()
+        except trio.ClosedResourceError as exc:
+            raise OSError("the listener is closed") from exc
+        return Stream(trio.SocketStream(sock), self._security), peer
+
+    def close(self) -> None:
+        """Stop listening; `accept` raises."""
+        if self._sock.fileno() >= 0:
+            stop_listening(self._sock, self.address)
+
+
+class _Tasks:
+    """Tasks that can be waited for."""
+
+    def __init__(self) -> None:
+        self._manager = trio.open_nursery()
+        self._running = 0
+        self._all_ended = trio.Event()
+        self.pause = trio.sleep
+
+    async def __aenter__(self) -> None:
+        self._nursery = await self._manager.__aenter__()
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._nursery.cancel_scope.cancel()
+        # What was raised in the body is not the nursery's, which would wrap it in a group.
+        await self._manager.__aexit__(None, None, None)
+
+    def start(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Run `function` in a task of its own."""
+        self._running += 1
+        self._nursery.start_soon(self._run, function)
+
+    async def join(self, seconds: float | None) -> bool:
+        """Wait until all have ended, those included that start meanwhile; whether they have in time."""
+        with trio.move_on_after(math.inf if seconds is None else seconds):
+            while self._running:
+                self._all_ended = trio.Event()
+                await self._all_ended.wait()
+        return not self._running
+
+    async def _run(self, function: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await function()
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._all_ended.set()
+
+
+class _Sockets(AsyncSockets):
+    clock = staticmethod(trio.current_time)
+    tasks = _Tasks
+
+    def slots(self, count: int) -> trio.Semaphore:
+        return trio.Semaphore(count)
+
+    async def open_tcp(
+        self, host: str, port: int, local_address: tuple[str, int] | None, security: Security
+    ) -> Stream:
+        address = local_address[0] if local_address else None
+        return Stream(await trio.open_tcp_stream(host, port, local_address=address), security)
+
+    async def open_unix(self, path: str, security: Security) -> Stream:
+        return Stream(await trio.open_unix_socket(path), security)
+
+    async def adopt(self, sock: socket.socket, security: Security) -> Stream:
+        sock.setblocking(False)
+        return Stream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), security)
+
+    def listener(self, sock: socket.socket, security: Security) -> _Listener:
+        return _Listener(sock, security)
+
+    async def limited(self, opening: Awaitable[Any], seconds: float | None) -> Any:
+        with trio.move_on_after(math.inf if seconds is None else seconds):
+            return await opening
+        raise TimeoutError("timed out")
+
+
+class Pool(AsyncPool):
+    __doc__ = AsyncPool.__doc__
+    _make_event = trio.Event
+
+
+_library = _Sockets()
+connect = _library.connect
+serve = _library.serve
