@@ -70,5 +70,5 @@ class SendResult(Message):
 
     @property
     def all_accepted(self) -> bool:
-        """Whether nobody was left out."""
-        return all(outcome.status is Status.ACCEPTED for outcome in self.outcomes)
+        """Whether it was taken for everybody; False if there is nobody."""
+        return bool(self.outcomes) and len(self.accepted) == len(self.outcomes)

@@ -116,8 +116,10 @@ class SocketStream:
             self.sock.sendall(self._outgoing.read())
 
     def _end(self, how: int) -> None:
+        # That of gevent would raise in who waits; what is below it lets the end be read.
+        sock = getattr(self.sock, "_sock", self.sock)
         with contextlib.suppress(OSError):
-            self.sock.shutdown(how)
+            sock.shutdown(how)
 
     def _set_timeout(self, timeout: float | None) -> None:
         if timeout != self._timeout:  # it is a system call

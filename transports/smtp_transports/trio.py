@@ -33,7 +33,7 @@ class Stream:
         self.sock = stream.socket
         self._stream: trio.abc.Stream = stream
         self._security = security
-        self._waiting: trio.CancelScope | None = None
+        self._receiving: trio.CancelScope | None = None
         self._ended = False  # no more octets are wanted
 
     async def send_all(self, data: bytes, timeout: float | None) -> None:
@@ -42,15 +42,12 @@ class Stream:
 
     async def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
         """Wait for octets; `b""` is the end."""
-        if self._ended:
-            return b""
-        try:
-            octets: bytes = await self._limited(self._stream.receive_some, max_octets, timeout=timeout)
-        except TimeoutError:
+        with trio.CancelScope() as self._receiving:
             if self._ended:
-                return b""
-            raise
-        return octets
+                self._receiving.cancel()
+            octets: bytes = await self._limited(self._stream.receive_some, max_octets, timeout=timeout)
+            return octets
+        return b""
 
     async def start_tls(self, timeout: float | None) -> None:
         """Do the handshake."""
@@ -62,7 +59,12 @@ class Stream:
             https_compatible=True,
         )
         self._stream = secured
-        await self._limited(secured.do_handshake, timeout=timeout)
+        with trio.CancelScope() as self._receiving:
+            if self._ended:
+                self._receiving.cancel()
+            await self._limited(secured.do_handshake, timeout=timeout)
+            return
+        raise ConnectionAbortedError("the connection was closed")
 
     async def close(self) -> None:
         """Close the socket."""
@@ -71,8 +73,8 @@ class Stream:
     def stop_receiving(self) -> None:
         """Read no more: who waits here gets `b""`."""
         self._ended = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._receiving is not None:
+            self._receiving.cancel()
 
     def hang_up(self) -> None:
         """End the conversation: who waits here is woken, and has to close."""
@@ -81,16 +83,13 @@ class Stream:
     async def _limited(
         self, action: Callable[..., Awaitable[Any]], *arguments: object, timeout: float | None
     ) -> Any:
-        with trio.move_on_after(math.inf if timeout is None else timeout) as scope:
-            self._waiting = scope
+        with trio.move_on_after(math.inf if timeout is None else timeout):
             try:
                 return await action(*arguments)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
                 if isinstance(exc.__cause__, OSError):
                     raise exc.__cause__ from exc
                 raise ConnectionAbortedError(str(exc) or "the connection was closed") from exc
-            finally:
-                self._waiting = None
         raise TimeoutError
 
 
@@ -165,7 +164,9 @@ class _Sockets(AsyncSockets):
     async def open_tcp(
         self, host: str, port: int, local_address: tuple[str, int] | None, security: Security
     ) -> Stream:
-        address = local_address[0] if local_address else None
+        address, own_port = local_address or (None, 0)
+        if own_port:
+            raise ValueError("trio chooses the local port itself: local_address is (host, 0)")
         return Stream(await trio.open_tcp_stream(host, port, local_address=address), security)
 
     async def open_unix(self, path: str, security: Security) -> Stream:
