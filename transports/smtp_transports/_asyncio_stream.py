@@ -103,10 +103,14 @@ class Stream(asyncio.BufferedProtocol):
 
     async def close(self) -> None:
         """Close, in a cancelled task too."""
-        if self._transport is None or not self._plain.get_write_buffer_size():
+        if self._transport is None:  # TLS never began, and will not tell us that it ended
             self.hang_up()
-        else:
+            await asyncio.sleep(0)
+            return
+        if self._plain.get_write_buffer_size():
             self._transport.close()
+        else:
+            self.hang_up()
         try:
             await asyncio.wait_for(asyncio.shield(self._closed), _LINGER)
         except TimeoutError:
