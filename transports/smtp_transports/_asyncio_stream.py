@@ -107,7 +107,7 @@ class Stream(asyncio.BufferedProtocol):
             self.hang_up()
             await asyncio.sleep(0)
             return
-        if self._plain.get_write_buffer_size():
+        if self._plain.get_write_buffer_size() and not self._full:
             self._transport.close()
         else:
             self.hang_up()
@@ -126,7 +126,8 @@ class Stream(asyncio.BufferedProtocol):
     def hang_up(self) -> None:
         """End the conversation: who waits here is woken, and has to close."""
         self._lost = self._lost or ConnectionAbortedError("the connection was closed")
-        self._plain.abort()
+        if not self._closed.done():
+            self._plain.abort()
         self.stop_receiving()
 
     def _hand_on(self, early: bytes) -> None:

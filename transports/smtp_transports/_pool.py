@@ -110,16 +110,19 @@ class _Pooling(Generic[_C]):
                 self._queue.remove(ticket)
             if not ticket.granted:
                 return None
-        if ticket.idle is None or not self._is_closed:
-            self._pass_on(ticket.idle)
+        if self._pass_on(ticket.idle) or ticket.idle is None:
             return None
         self._pass_on(None)
         return ticket.idle[0]
 
-    def _pass_on(self, idle: tuple[_C, float] | None) -> None:
-        """Give a place to who waits for it, or keep it: a connection, or room for one (None)."""
+    def _pass_on(self, idle: tuple[_C, float] | None) -> bool:
+        """Give a place to who waits for it, or keep it: a connection, or room for one (None). False if
+        nobody wants a connection any more.
+        """
         with self._lock:
-            if self._queue and not self._is_closed:
+            if self._is_closed and idle is not None:
+                return False
+            if self._queue:
                 ticket = self._queue.popleft()
                 ticket.idle, ticket.granted = idle, True
                 ticket.event.set()
@@ -127,13 +130,13 @@ class _Pooling(Generic[_C]):
                 self._idle.append(idle)
             else:
                 self._open -= 1
+        return True
 
     def _is_done(self, client: _C) -> bool:
         """Whether a connection that comes back is of no more use."""
         limits = (self._max_messages, client.features.limits.get("MAILMAX"))
         return (
-            self._is_closed
-            or client.conn.state is not State.READY
+            client.conn.state is not State.READY
             or not client.conn.is_usable
             or any(limit is not None and client.messages >= limit for limit in limits)
         )
@@ -206,7 +209,9 @@ class Pool(_Pooling[Client]):
             is_used = client.messages > 0
             try:
                 result = client.send_message(sender, recipients, body, **options)
-                if client.conn.is_usable or not (is_used and _may_repeat(client, body)):
+                if client.conn.is_usable or not (
+                    is_used and _is_temporary(result) and _may_repeat(client, body)
+                ):
                     return result
             except ConnectionLost as exc:
                 if isinstance(exc, TimedOut) or not (is_used and _may_repeat(client, body)):
@@ -248,8 +253,7 @@ class Pool(_Pooling[Client]):
         return False
 
     def _give_back(self, client: Client) -> None:
-        if not self._is_done(client):
-            self._pass_on((client, self._clock()))
+        if not self._is_done(client) and self._pass_on((client, self._clock())):
             return
         try:
             with suppress(SMTPError):
@@ -259,9 +263,14 @@ class Pool(_Pooling[Client]):
 
     def close(self) -> None:
         """Close the idle connections now and the others when they come back; who waits is told."""
-        for client, _ in self._shut():
-            with suppress(SMTPError):
-                client.__exit__(None, None, None)
+        idle = self._shut()
+        try:
+            for client, _ in idle:
+                with suppress(SMTPError):
+                    client.__exit__(None, None, None)
+        finally:  # where that was interrupted
+            for client, _ in idle:
+                client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -328,7 +337,9 @@ class AsyncPool(_Pooling[AsyncClient]):
             is_used = client.messages > 0
             try:
                 result = await client.send_message(sender, recipients, body, **options)
-                if client.conn.is_usable or not (is_used and _may_repeat(client, body)):
+                if client.conn.is_usable or not (
+                    is_used and _is_temporary(result) and _may_repeat(client, body)
+                ):
                     return result
             except ConnectionLost as exc:
                 if isinstance(exc, TimedOut) or not (is_used and _may_repeat(client, body)):
@@ -370,8 +381,7 @@ class AsyncPool(_Pooling[AsyncClient]):
         return False
 
     async def _give_back(self, client: AsyncClient) -> None:
-        if not self._is_done(client):
-            self._pass_on((client, self._clock()))
+        if not self._is_done(client) and self._pass_on((client, self._clock())):
             return
         try:
             with suppress(SMTPError):
@@ -381,9 +391,14 @@ class AsyncPool(_Pooling[AsyncClient]):
 
     async def close(self) -> None:
         """Close the idle connections now and the others when they come back; who waits is told."""
-        for client, _ in self._shut():
-            with suppress(SMTPError):
-                await client.__aexit__(None, None, None)
+        idle = self._shut()
+        try:
+            for client, _ in idle:
+                with suppress(SMTPError):
+                    await client.__aexit__(None, None, None)
+        finally:  # where that was interrupted
+            for client, _ in idle:
+                await client.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -397,3 +412,8 @@ class AsyncPool(_Pooling[AsyncClient]):
 def _may_repeat(client: Client | AsyncClient, body: object) -> bool:
     """Whether nobody has got the message, and it can be sent from its beginning."""
     return not client.is_message_sent and isinstance(body, bytes | bytearray | memoryview | list | tuple)
+
+
+def _is_temporary(result: SendResult) -> bool:
+    """Whether nobody was refused for good."""
+    return all(outcome.reply is not None and outcome.reply.is_transient for outcome in result.outcomes)
