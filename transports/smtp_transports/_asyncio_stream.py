@@ -37,6 +37,7 @@ class Stream(asyncio.BufferedProtocol):
         self._has_spoken = False  # or listened
         self._ended = False  # no octets will come any more
         self._full = False  # the transport wants no octets now
+        self._is_deaf = False  # the peer has ended TLS: the transport drops what is sent
         self._lost: Exception | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._waiter: asyncio.Future[None] | None = None
@@ -50,12 +51,13 @@ class Stream(asyncio.BufferedProtocol):
 
     async def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
-        self._check()
+        self._check_hearing()
         self._has_spoken = True
         self._transport.write(data)
-        while self._full and self._lost is None:
+        # A transport that failed to write says so later, when the loop turns.
+        while (self._full or self._plain.is_closing()) and self._lost is None:
             await self._wait(timeout)
-        self._check()
+        self._check_hearing()
 
     async def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
         """Wait for octets; `b""` is the end."""
@@ -140,6 +142,11 @@ class Stream(asyncio.BufferedProtocol):
         if self._lost is not None:
             raise self._lost
 
+    def _check_hearing(self) -> None:
+        self._check()
+        if self._is_deaf:
+            raise ConnectionResetError("the peer has ended TLS")
+
     async def _wait(self, timeout: float | None) -> None:
         """Wait until anything happens. One timer serves all waits: most are over long before it fires."""
         self._waiter = self._loop.create_future()
@@ -192,7 +199,8 @@ class Stream(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """The peer says no more; it may still listen, unless TLS is over with it."""
         self.stop_receiving()
-        return self._transport is self._plain
+        self._is_deaf = self._transport is not self._plain
+        return not self._is_deaf
 
     def pause_writing(self) -> None:
         """The transport holds octets."""

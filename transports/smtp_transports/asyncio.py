@@ -13,6 +13,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from typing import Any
 
 from ._async import AsyncSockets
@@ -118,7 +119,8 @@ class _Sockets(AsyncSockets):
     ) -> Stream:
         loop = asyncio.get_running_loop()
         options: dict[str, Any] = {"local_addr": local_address}
-        if isinstance(loop, asyncio.BaseEventLoop):  # uvloop has no such option
+        # uvloop has no such option; and one address needs no race, which when cancelled loses its winner.
+        if isinstance(loop, asyncio.BaseEventLoop) and not _is_address(host):
             options["happy_eyeballs_delay"] = _HAPPY_EYEBALLS
         _, stream = await loop.create_connection(lambda: Stream(security), host, port, **options)
         return stream
@@ -144,6 +146,14 @@ class _Sockets(AsyncSockets):
 class Pool(AsyncPool):
     __doc__ = AsyncPool.__doc__
     _make_event = asyncio.Event
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 _library = _Sockets()
