@@ -18,12 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
-import trio.testing
 from loops import LOOPS, Loop, answer_hello, begin_tls, introduce, scripted_server
 from peers import MESSAGE, RECIPIENT, SECONDS, SENDER, Peer, calling, certificates, nothing_left
 
-import smtp_transports.trio
 from smtp_proto import (
     ConnectionLost,
     Limits,
@@ -596,31 +593,6 @@ def test_a_client_is_told_and_left_when_its_time_is_over(
             assert len(lines) == (4 if within else 1)
 
     loop.run(scene)
-
-
-def test_by_the_clock_of_trio_the_times_are_those_of_the_rfc() -> None:
-    async def scene() -> None:
-        begun = trio.current_time()
-        listener = socket.create_server(("127.0.0.1", 0))
-        with listener, pytest.raises(TimedOut, match="GREETING"):
-            await smtp_transports.trio.connect(*listener.getsockname())
-        assert trio.current_time() - begun == pytest.approx(300)
-        ended = trio.Event()
-
-        class Ear(Discard):
-            def close(self, session: Session) -> None:
-                ended.set()
-
-        async with smtp_transports.trio.serve(Ear(), domain="mx.example") as server:
-            with calling(server.address) as peer:
-                await ended.wait()
-                assert peer.rest().splitlines() == [
-                    b"220 mx.example ESMTP",
-                    b"421 4.4.2 mx.example waited for 300 seconds",
-                ]
-
-    with nothing_left():
-        trio.run(scene, clock=trio.testing.MockClock(autojump_threshold=0.05))
 
 
 # --- Interruption
