@@ -49,13 +49,14 @@ class ReceiveBuffer:
 
     def skip_line(self, *, bare_lf: bool) -> bool:
         """Drop everything up to the end of the line; whether it was there."""
+        octets = self.octets
         end = b"\n" if bare_lf else b"\r\n"
-        at = self.octets.find(end)
+        at = octets.find(end)
+        self.searched = 0
         if at >= 0:
-            self.take(at + len(end))
+            del octets[: at + len(end)]
             return True
-        keep = 1 if self.octets[-1:] == b"\r" else 0
-        self.take(len(self.octets) - keep)
+        del octets[: -1 if octets[-1:] == b"\r" else None]
         return False
 
     def take(self, count: int) -> bytes:

@@ -178,7 +178,8 @@ class ServerConnection(Connection):
 
     def _next_after_refused(self, state: State) -> Command | Signal:
         """Drop what belongs to a refused command, and hand it out or go on."""
-        self._skip_octets -= len(self._buffer.take(self._skip_octets))
+        if self._skip_octets:
+            self._skip_octets -= len(self._buffer.take(self._skip_octets))
         if self._skip_line:
             self._skip_line = not self._buffer.skip_line(bare_lf=self._accept_bare_lf)
         if self._skip_octets or self._skip_line:

@@ -371,7 +371,7 @@ ENDLESS = {
     "CR in a reply": Endless(client, b"220 ", b"\r", [BROKEN]),
     "the lines of a reply": Endless(client, b"220-\r\n", b"220-x\r\n", [BROKEN]),
     "a command": Endless(server, b"NOOP ", b"x", [500]),
-    "a command that is refused": Endless(lambda limits: server(Limits()), b"NOOP ", b"x", [500]),
+    "a command that is refused": Endless(lambda limits: server(Limits()), b"NOOP " * 1000, b"x", [500]),
     "a response of AUTH": Endless(lambda limits: server(limits, b"AUTH LOGIN\r\n"), b"A", b"A", [500]),
     "text": Endless(in_data, b"a", b"Lorem ipsum.\r\n", []),
     "dots": Endless(in_data, b"a", b".", []),
