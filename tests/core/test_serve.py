@@ -48,8 +48,6 @@ from smtp_proto.ops import (
     turn_away,
 )
 
-pytestmark = pytest.mark.core
-
 EHLO = b"EHLO c.example\r\n"
 LHLO = b"LHLO c.example\r\n"
 MAIL = b"MAIL FROM:<a@x.example>\r\n"

@@ -80,8 +80,6 @@ from smtp_proto import (
     Vrfy,
 )
 
-pytestmark = pytest.mark.core
-
 SITUATIONS = {
     Ehlo: State.GREETED,
     Helo: State.GREETED,

@@ -48,8 +48,6 @@ from smtp_proto.ops import (
     serve,
 )
 
-pytestmark = pytest.mark.core
-
 DIALOGUES = load("dialogues")
 FALLBACKS = [vector for vector in load("ehlo") if vector["type"] == "fallback"]
 

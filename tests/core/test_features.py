@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from smtp_proto import Features, LocalProtocolError, Mail, OriginalRecipient, Parameters, Rcpt
 from smtp_proto._features import PARAMETERS, keyword_for, parse_parameters
 
-pytestmark = pytest.mark.core
-
 KEYWORDS = st.from_regex(r"[A-Z0-9][A-Z0-9-]{0,8}", fullmatch=True)
 WORDS = st.text([chr(point) for point in range(0x21, 0x7F)], min_size=1, max_size=6)
 

@@ -56,8 +56,6 @@ from smtp_proto import (
 )
 from smtp_proto._state import OPENING, TABLE, Opening
 
-pytestmark = pytest.mark.core
-
 SAYINGS: dict[str, Command] = {
     "EHLO": Ehlo(domain="a.example"),
     "HELO": Helo(domain="a.example"),

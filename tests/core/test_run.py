@@ -40,8 +40,6 @@ from smtp_proto import (
 from smtp_proto.ops import Decide, NextChunk, Op, Session, Status, Want
 from smtp_transports._run import Driver
 
-pytestmark = pytest.mark.core
-
 SENDER, RECIPIENT = "a@client.example", "b@mx.example"
 GREETING = b"220 mx.example ESMTP\r\n"
 PLAIN = b"250 mx.example\r\n"

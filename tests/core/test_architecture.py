@@ -15,11 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-import pytest
-
 import smtp_proto
-
-pytestmark = pytest.mark.core
 
 CORE = Path(smtp_proto.__file__).parent
 SOURCES = {

@@ -16,8 +16,6 @@ from smtp_proto._body import ChunkReader, DataReader
 from smtp_proto._readers import ReplyReader
 from smtp_proto._receive_buffer import ReceiveBuffer
 
-pytestmark = pytest.mark.core
-
 STREAMS = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"bc"]), max_size=16).map(b"".join)
 CUTS = st.lists(st.integers(1, 30), max_size=8)
 

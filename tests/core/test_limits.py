@@ -42,8 +42,6 @@ from smtp_proto import (
     UnknownCommand,
 )
 
-pytestmark = pytest.mark.core
-
 FEATURES = Features({**ALL_FEATURES, **{f"X{number}": () for number in range(10)}})
 ENVELOPE = b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"
 ONE_READ = 65536

@@ -13,8 +13,6 @@ from smtp_proto import LocalProtocolError, Path
 from smtp_proto import _grammar as grammar
 from smtp_proto._addresses import utf8_xtext_decode, utf8_xtext_encode, xtext_decode, xtext_encode
 
-pytestmark = pytest.mark.core
-
 LABEL_63 = "a" * 63
 DOMAIN_255 = ".".join([LABEL_63] * 4)
 CONTROLS = [chr(point) for point in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)]
@@ -180,11 +178,11 @@ def test_what_is_no_address_is_refused(text: str):
     assert 500 <= refused.value.code < 600
 
 
-@pytest.mark.parametrize("control", CONTROLS)
 @pytest.mark.parametrize("form", ["a{}@b.example", "a@b{}.example", '"a{}"@b.example', "a@b.example{}", "{}"])
-def test_a_control_character_is_refused_wherever_it_stands(form: str, control: str):
-    with pytest.raises(LocalProtocolError, match="control character"):
-        Path(form.format(control))
+def test_a_control_character_is_refused_wherever_it_stands(form: str):
+    for control in CONTROLS:
+        with pytest.raises(LocalProtocolError, match="control character"):
+            Path(form.format(control))
 
 
 @given(text=ANY_TEXT)
@@ -244,10 +242,10 @@ def test_printable_ascii_comes_back_from_xtext(text: str):
     assert not set(octets) & set(b" =")
 
 
-@pytest.mark.parametrize("text", [*CONTROLS, "é", "\N{NO-BREAK SPACE}", "\udc80"])
-def test_what_is_not_printable_ascii_cannot_be_written_as_xtext(text: str):
-    with pytest.raises(LocalProtocolError):
-        xtext_encode(f"a{text}b")
+def test_what_is_not_printable_ascii_cannot_be_written_as_xtext():
+    for text in [*CONTROLS, "é", "\N{NO-BREAK SPACE}", "\udc80"]:
+        with pytest.raises(LocalProtocolError):
+            xtext_encode(f"a{text}b")
 
 
 @pytest.mark.parametrize(
@@ -275,12 +273,12 @@ def test_any_text_comes_back_from_utf8_xtext(text: str):
     assert utf8_xtext_decode(encoded.encode("ascii")) == text
 
 
-@pytest.mark.parametrize("text", [*CONTROLS, "\udc80"])
-def test_utf8_xtext_holds_no_control_character(text: str):
-    with pytest.raises(LocalProtocolError):
-        utf8_xtext_encode(f"a{text}b")
-    with pytest.raises(LocalProtocolError):
-        utf8_xtext_decode(b"a\\x{%X}" % ord(text))
+def test_utf8_xtext_holds_no_control_character():
+    for text in [*CONTROLS, "\udc80"]:
+        with pytest.raises(LocalProtocolError):
+            utf8_xtext_encode(f"a{text}b")
+        with pytest.raises(LocalProtocolError):
+            utf8_xtext_decode(b"a\\x{%X}" % ord(text))
 
 
 @pytest.mark.parametrize(

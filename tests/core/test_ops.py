@@ -30,8 +30,6 @@ from smtp_proto import (
 )
 from smtp_proto.ops import expand, greet, hello, help, noop, quit, reset, start_tls, verify
 
-pytestmark = pytest.mark.core
-
 # Opening a session -----------------------------------------------------------------------------------
 
 CODES = [code for code in range(200, 600) if not 300 <= code < 400]

@@ -49,8 +49,6 @@ from smtp_proto.ops import (
     send_message,
 )
 
-pytestmark = pytest.mark.core
-
 OFFERS = pytest.mark.parametrize("ehlo", [LOCK_STEP, PIPELINING], ids=["lock-step", "pipelining"])
 
 BODY = b"Subject: t\r\n\r\nhello\r\n"

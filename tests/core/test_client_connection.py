@@ -56,8 +56,6 @@ from smtp_proto import (
     _rules,
 )
 
-pytestmark = pytest.mark.core
-
 MAIL = Mail(reverse_path="sender@client.example")
 A, B, C = (Rcpt(forward_path=f"{name}@mx.example") for name in "abc")
 END = EndOfMessage()

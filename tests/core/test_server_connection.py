@@ -54,8 +54,6 @@ from smtp_proto import (
     UnknownCommand,
 )
 
-pytestmark = pytest.mark.core
-
 OK, NO, GO = Reply(code=250), Reply(code=550), Reply(code=354)
 END = EndOfMessage()
 TEXT = MessageData(data=b"text")

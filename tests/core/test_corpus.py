@@ -57,8 +57,6 @@ from smtp_proto import (
     Vrfy,
 )
 
-pytestmark = pytest.mark.core
-
 # Vectors of level `should` that the library decides against, each with its reason. That it still does is
 # part of the test.
 DIFFERENT = {
