@@ -7,13 +7,16 @@ from __future__ import annotations
 import gc
 import io
 import logging
+import queue
 import resource
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +39,8 @@ from smtp_proto.ops import SendResult, Session, Status
 from smtp_transports.handlers import Discard, Mailbox
 
 WAYS = ["tcp", "tls", "starttls", "unix"]
+# All adapters, each once; uvloop is asyncio with another loop, and plays what depends on the loop.
 ALL = [name for name in LOOPS if name != "uvloop"]
-ASYNC = [name for name in LOOPS if LOOPS[name].is_async]
-INTERRUPTIBLE = [name for name in ALL if LOOPS[name].interrupts]
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ NASTY = (
     + b"\r\n."
     + b"y" * 997
     + b"\r\n\x01\x1b[31m\x7f\t\x0b\x0c\r\n"
-    + (b"." * 70 + b"\r\n") * 3_000
+    + (b"." * 70 + b"\r\n") * 300
     + b"a\r\n\r\n\r\n\r\n"
 )
 ENDLESS = b"Subject: long\r\n\r\n." + b"z" * 99_999 + b"\r\n.\r\n\r\n"
@@ -124,6 +126,43 @@ def test_a_message_arrives_as_it_was_sent(loop: Loop, way: str, lmtp: bool, tmp_
             assert {message.recipients for message in mailbox.messages} == {(RECIPIENT, "edsger@mx.example")}
 
     loop.run(scene)
+
+
+@contextmanager
+def hosted(kind: type[Loop], *arguments: Any, **options: Any) -> Iterator[dict[str, Any]]:
+    """A server of another loop, in a thread of its own: what `connect` is to be told."""
+    loop = kind()
+    over = loop.bell()
+    places: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    async def scene() -> None:
+        async with loop.serving(*arguments, **options) as (_, there):
+            places.put(there)
+            await loop.heard(over)
+
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(loop.run, scene)
+        try:
+            yield places.get(timeout=SECONDS)
+        finally:
+            over.ring()
+    running.result()
+    loop.close()
+
+
+@pytest.mark.parametrize(("loop", "server"), [*permutations(ALL, 2)], indirect=["loop"], ids=" to ".join)
+def test_every_client_gets_on_with_every_server(loop: Loop, server: str, tmp_path: Path) -> None:
+    async def scene(there: dict[str, Any]) -> None:
+        async with loop.connect(**there, limits=UNLIMITED) as client:
+            for body in (NASTY, ENDLESS):
+                assert (await client.send_message(SENDER, [RECIPIENT], io.BytesIO(body))).all_accepted
+
+    for way, lmtp in product(WAYS, [False, True]):
+        mailbox = Mailbox()
+        options = {"folder": tmp_path, "lmtp": lmtp, "limits": UNLIMITED}
+        with hosted(LOOPS[server], mailbox, way, **options) as there:
+            loop.run(partial(scene, there))
+        assert [message.data for message in mailbox.messages] == [NASTY, ENDLESS], (way, lmtp)
 
 
 class Choosy(Mailbox):
@@ -324,6 +363,29 @@ def owe(peer: Peer, way: str, what: str) -> None:
         peer.say(b"250 taken")
 
 
+def nothing(peer: Peer) -> None:
+    """Hang up."""
+
+
+@contextmanager
+def scripted_servers(
+    way: str, lmtp: bool, folder: Path, plays: dict[str, Callable[[Peer], Any]]
+) -> Iterator[dict[str, dict[str, Any]]]:
+    """A server for each of `plays`, which follows when it owes the key: what `connect` is to be told."""
+    with ExitStack() as stack:
+        places = {}
+        for what, play in plays.items():
+
+            def run(peer: Peer, what: str = what, play: Callable[[Peer], Any] = play) -> None:
+                owe(peer, way, what)
+                play(peer)
+
+            place = folder / what.replace(" ", "-")
+            place.mkdir()
+            places[what] = stack.enter_context(scripted_server(way, lmtp, place, run))
+        yield places
+
+
 TWO = [RECIPIENT, "edsger@mx.example"]
 CUTS: dict[str, list[str] | None] = {
     "greeting": None,
@@ -344,7 +406,8 @@ CUTS: dict[str, list[str] | None] = {
 def test_a_server_that_hangs_up_leaves_no_doubt_but_one(
     loop: Loop, way: str, lmtp: bool, tmp_path: Path
 ) -> None:
-    async def scene(there: dict[str, Any], what: str, statuses: list[str] | None) -> None:
+    async def scene(there: dict[str, Any], what: str) -> None:
+        statuses = CUTS[what]
         if statuses is None:
             with pytest.raises((ConnectionLost, RemoteProtocolError)) as failed:
                 await loop.connect(**there)
@@ -358,13 +421,9 @@ def test_a_server_that_hangs_up_leaves_no_doubt_but_one(
             assert caught.value.result == client.last_result
             assert [each.status.value for each in client.last_result.outcomes] == statuses, what
 
-    for number, (what, statuses) in enumerate(CUTS.items()):
-        if what == "second verdict" and not lmtp:
-            continue
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        with scripted_server(way, lmtp, folder, lambda peer, what=what: owe(peer, way, what)) as there:
-            loop.run(lambda there=there, what=what, statuses=statuses: scene(there, what, statuses))
+    cuts = [what for what in CUTS if lmtp or what != "second verdict"]
+    with scripted_servers(way, lmtp, tmp_path, dict.fromkeys(cuts, nothing)) as places:
+        loop.run(lambda: loop.together([partial(scene, there, what) for what, there in places.items()]))
 
 
 @every_way
@@ -455,7 +514,7 @@ def test_octets_behind_the_220_never_make_a_session(
 @pytest.mark.parametrize("apart", [False, True], ids=["same segment", "its own"])
 @pytest.mark.parametrize("injected", [b"N", b"NOOP\r\n", b"MAIL FROM:<x@y.z>\r\n"])
 @both
-@over(*LOOPS)
+@over(*ALL)
 def test_octets_behind_starttls_never_make_a_session(
     loop: Loop, lmtp: bool, injected: bytes, apart: bool
 ) -> None:
@@ -515,7 +574,8 @@ def drip(peer: Peer) -> None:
 @pytest.mark.parametrize("way", ["tcp", "tls"])
 @over(*LOOPS)
 def test_a_server_is_left_when_its_time_is_over(loop: Loop, way: str, manner: Any, tmp_path: Path) -> None:
-    async def scene(there: dict[str, Any], timer: Timer, what: str) -> None:
+    async def scene(there: dict[str, Any], what: str) -> None:
+        timer = TIMERS[what]
         timeouts = dict.fromkeys(Timer, float(SECONDS)) | {timer: 0.05}
         if way == "tls" and what == "greeting":
             timeouts[timer] = 0.2  # for the handshake as well
@@ -531,14 +591,8 @@ def test_a_server_is_left_when_its_time_is_over(loop: Loop, way: str, manner: An
             expected = Status.UNKNOWN if what == "verdict" else Status.UNSENT
             assert {each.status for each in result.outcomes} == {expected}
 
-    for what, timer in TIMERS.items():
-
-        def play(peer: Peer, what: str = what) -> None:
-            owe(peer, way, what)
-            manner(peer)
-
-        with scripted_server(way, False, tmp_path, play) as there:
-            loop.run(lambda there=there, timer=timer, what=what: scene(there, timer, what))
+    with scripted_servers(way, False, tmp_path, dict.fromkeys(TIMERS, manner)) as places:
+        loop.run(lambda: loop.together([partial(scene, there, what) for what, there in places.items()]))
 
 
 @over(*LOOPS)
@@ -563,34 +617,35 @@ def test_a_server_that_does_not_read_is_left_when_its_time_is_over(loop: Loop, t
         loop.run(scene)
 
 
-@pytest.mark.parametrize("within", [False, True], ids=["idle", "within a message"])
-@pytest.mark.parametrize("manner", [hear_all, drip], ids=["silent", "dripping"])
 @every_way
 @over(*LOOPS)
-def test_a_client_is_told_and_left_when_its_time_is_over(
-    loop: Loop, way: str, manner: Any, within: bool, tmp_path: Path
-) -> None:
-    if within and manner is drip:
-        pytest.skip("each octet of a message is progress")
-
-    def play(peer: Peer) -> bytes:
+def test_a_client_is_told_and_left_when_its_time_is_over(loop: Loop, way: str, tmp_path: Path) -> None:
+    def idle(peer: Peer) -> bytes:
         introduce(peer, way)
-        if within:
-            peer.say(b"MAIL FROM:<>", b"RCPT TO:<a@mx.example>", b"DATA", b"hello")
-        if manner is hear_all:
-            return hear_all(peer)
+        return hear_all(peer)
+
+    def within_a_message(peer: Peer) -> bytes:
+        introduce(peer, way)
+        peer.say(b"MAIL FROM:<>", b"RCPT TO:<a@mx.example>", b"DATA", b"hello")
+        return hear_all(peer)
+
+    def dripping(peer: Peer) -> bytes:
+        introduce(peer, way)
         peer.sock.settimeout(0.005)
         for _ in range(1000):
-            peer.sock.sendall(b"N")
+            with suppress(OSError):  # the server may be gone already; what it said is here
+                peer.sock.sendall(b"N")
             with suppress(TimeoutError):
                 return hear_all(peer)
         raise AssertionError("nobody told")
 
     async def scene() -> None:
         async with loop.serving(Discard(), way, folder=tmp_path, timeouts=0.1) as (_, there):
-            lines = (await loop.call(there, play).result()).splitlines()
-            assert lines[-1] == b"421 4.4.2 mx.example waited for 0.1 seconds"
-            assert len(lines) == (4 if within else 1)
+            calls = [loop.call(there, play) for play in (idle, within_a_message, dripping)]
+            for call, replies in zip(calls, (1, 4, 1), strict=True):
+                lines = (await call.result()).splitlines()
+                assert lines[-1] == b"421 4.4.2 mx.example waited for 0.1 seconds"
+                assert len(lines) == replies
 
     loop.run(scene)
 
@@ -669,7 +724,7 @@ def test_a_handshake_can_be_interrupted(loop: Loop, how: str, way: str, tmp_path
 
 
 @pytest.mark.parametrize("what", ["greeting", "hello", "mail", "rcpt", "data", "nothing", "verdict"])
-@pytest.mark.parametrize("way", ["tcp", "tls", "unix"])
+@pytest.mark.parametrize("way", ["tcp", "tls"])
 @interruptions()
 def test_a_message_can_be_interrupted(loop: Loop, how: str, way: str, what: str, tmp_path: Path) -> None:
     owed, interrupted, over = loop.bell(), threading.Event(), threading.Event()
@@ -765,7 +820,7 @@ def test_a_server_that_stops_says_so_and_finishes(loop: Loop, way: str, lmtp: bo
 
 
 @every_way
-@over(*LOOPS)
+@over(*ALL)
 def test_who_does_not_finish_is_hung_up_on(loop: Loop, way: str, tmp_path: Path) -> None:
     async def scene() -> None:
         mailbox = Mailbox()
@@ -783,7 +838,7 @@ def test_who_does_not_finish_is_hung_up_on(loop: Loop, way: str, tmp_path: Path)
 
 @pytest.mark.parametrize("way", ["tcp", "tls", "starttls"])
 @both
-@over(*LOOPS)
+@over(*ALL)
 def test_one_session_too_many_is_turned_away(loop: Loop, way: str, lmtp: bool) -> None:
     async def scene() -> None:
         serving = loop.serving(Discard(), way, lmtp=lmtp, max_sessions_per_address=2)
@@ -799,7 +854,7 @@ def test_one_session_too_many_is_turned_away(loop: Loop, way: str, lmtp: bool) -
 # --- Much
 
 
-@over(*LOOPS)
+@over(*ALL)
 def test_many_recipients_do_not_stop_both_sides(loop: Loop) -> None:
     count = 20_000
 
@@ -815,7 +870,7 @@ def test_many_recipients_do_not_stop_both_sides(loop: Loop) -> None:
 
 
 # Sessions at once, and messages of each.
-SESSIONS = {"asyncio": (1000, 2), "trio": (1000, 1), "gevent": (200, 5), "uvloop": (1000, 2)}
+SESSIONS = {"asyncio": (1000, 10), "trio": (1000, 10), "gevent": (200, 10)}
 
 
 @pytest.fixture
@@ -861,10 +916,6 @@ def test_many_sessions_at_once_and_all_are_told_of_the_end(loop: Loop) -> None:
     loop.run(scene)
 
 
-# 200 MB in a test by hand.
-STREAMED = 32 << 20
-
-
 def forget_peak() -> int:
     """Begin a new account: the octets in use."""
     gc.collect()
@@ -878,9 +929,9 @@ def memory(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
-@pytest.mark.parametrize("way", ["tcp", "tls"])
-@over(*LOOPS)
-def test_a_large_message_goes_through_little_memory(loop: Loop, way: str) -> None:
+@pytest.mark.parametrize(("way", "megabytes"), [("tcp", 200), ("tls", 16)])
+@over(*ALL)
+def test_a_large_message_goes_through_little_memory(loop: Loop, way: str, megabytes: int) -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("nobody counts the memory here")
 
@@ -897,9 +948,9 @@ def test_a_large_message_goes_through_little_memory(loop: Loop, way: str) -> Non
             await client.send_message(SENDER, [RECIPIENT], Endless(1 << 20))
             count.octets = 0
             before = forget_peak()
-            assert (await client.send_message(SENDER, [RECIPIENT], Endless(STREAMED))).all_accepted
+            assert (await client.send_message(SENDER, [RECIPIENT], Endless(megabytes << 20))).all_accepted
             grown = memory("VmHWM:") - before
-        assert count.octets >= STREAMED
+        assert count.octets >= megabytes << 20
         return grown
 
     assert loop.run(scene) < 8 << 20
