@@ -9,7 +9,6 @@ Prints a line for each recipient. The exit code is 0 if all of them were accepte
 from __future__ import annotations
 
 import argparse
-import socket
 import ssl
 import sys
 from collections.abc import Iterator
@@ -21,8 +20,8 @@ from anyio.streams.tls import TLSStream
 
 from smtp_proto import ClientConnection, ConnectionLost, SMTPError
 from smtp_proto.ops import SendResult
-from smtp_transports._client import AsyncClient
 from smtp_transports.handlers import printable
+from smtp_transports.streams import AsyncClient, own_name
 
 
 class AnyioStream:
@@ -83,7 +82,7 @@ async def send(options: argparse.Namespace, message: bytes) -> SendResult:
     # The client measures its timeouts with the clock of the loop that it runs in.
     client = AsyncClient(stream, ClientConnection(), clock=anyio.current_time)
     async with client:  # at its end QUIT; after an error just the end
-        await client.start(socket.gethostname(), starttls=options.starttls)
+        await client.start(own_name(), starttls=options.starttls)
         return await client.send_message(options.sender, options.recipients, message)
 
 
@@ -98,7 +97,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         result = anyio.run(send, options, sys.stdin.buffer.read())
-    except (SMTPError, OSError) as exc:
+    except (SMTPError, OSError, OverflowError) as exc:  # the last one for a port above 65535
         if isinstance(exc, ConnectionLost) and exc.result is not None:
             report(exc.result)  # as far as it is known
         text = str(exc) or type(exc).__name__

@@ -40,6 +40,8 @@ PLAIN = {
     "__aexit__": "__exit__",
     "anext": "next",
     "asynccontextmanager": "contextmanager",
+    "AsyncExitStack": "ExitStack",
+    "push_async_callback": "callback",
 }
 
 

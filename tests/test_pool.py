@@ -7,7 +7,6 @@ every wait blocks the thread or the greenlet. The server is played by hand at th
 
 from __future__ import annotations
 
-import ast
 import asyncio as aio
 import contextlib
 import inspect
@@ -26,7 +25,7 @@ import gevent.socket
 import pytest
 import trio as tri
 from peers import GREETING, MESSAGE, RECIPIENT, SECONDS, SENDER, Peer, nothing_left
-from test_colours import PLAIN, find, methods, plain, signature, tree_of
+from test_colours import methods, signature
 
 from smtp_proto import ConnectionLost, LocalProtocolError, Mail, Refused, State, TimedOut, Timer
 from smtp_proto.ops import SendResult, Want
@@ -333,28 +332,24 @@ class Plain(Fake):
     def reset(self) -> None:
         self.tell("reset")
 
-    def quit(self) -> None:
+    def quit(self, *, wait: bool) -> None:
+        assert not wait
         self.tell("quit")
 
     def close(self) -> None:
         self.tell("close")
-
-    def __exit__(self, *exc: object) -> None:
-        self.tell("leave")
 
 
 class Coloured(Fake):
     async def reset(self) -> None:
         self.tell("reset")
 
-    async def quit(self) -> None:
+    async def quit(self, *, wait: bool) -> None:
+        assert not wait
         self.tell("quit")
 
     async def close(self) -> None:
         self.tell("close")
-
-    async def __aexit__(self, *exc: object) -> None:
-        self.tell("leave")
 
 
 class Books:
@@ -413,7 +408,7 @@ def test_a_connection_is_used_again(lib: Library) -> None:
         assert books.pool.open == 1
         assert first.told == []
         await books.pool.close()
-        assert first.told == ["leave"]
+        assert first.told == ["quit"]
         assert books.pool.open == 0
 
     lib.run(scenario)
@@ -511,7 +506,7 @@ def test_who_gives_up_when_it_is_too_late_passes_it_on(
         if is_closed:
             assert isinstance(second, LocalProtocolError)
             assert books.pool.open == 0
-            assert client.told in (["leave"], ["close"])
+            assert client.told in (["quit"], ["close"])
         else:
             assert second is books.made[-1]
             assert served[-1] == 1
@@ -555,7 +550,7 @@ def test_a_thread_that_is_interrupted_loses_nothing(happens: str) -> None:
             pool._make_event = lambda: Interrupting(happen)
             with pytest.raises(KeyboardInterrupt), pool.client():
                 pytest.fail("nobody is to get this")
-        assert client.told == (["close"] if happens == "both" else ["leave"] if happens == "closed" else [])
+        assert client.told == (["close"] if happens == "both" else ["quit"] if happens == "closed" else [])
         assert pool.open == ("closed" not in happens and happens != "both")
         assert not pool._queue
         if pool.open:
@@ -573,7 +568,7 @@ def test_a_place_is_not_lost_when_a_connection_is_replaced(lib: Library) -> None
             first.messages = 2
         seen = [await job.outcome() for job in jobs]
         assert first not in seen
-        assert first.told == ["leave"]
+        assert first.told == ["quit"]
         assert seen == [books.made[1]] * 4
         assert books.pool.open == 1
         await books.pool.close()
@@ -607,7 +602,7 @@ def test_a_connection_that_carried_enough_is_replaced(
         assert seen == expected
         assert books.pool.open <= 1
         await books.pool.close()
-        assert all(fake.told == ["leave"] for fake in books.made)
+        assert all(fake.told == ["quit"] for fake in books.made)
 
     lib.run(scenario)
 
@@ -651,7 +646,7 @@ def test_an_idle_connection_that_does_not_answer_is_replaced(
         client.plan = {"reset": fail, "quit": fail}
         books.clock.now += seconds
         assert await books.use() is books.made[1]
-        assert client.told == (["reset", "close"] if seconds == 6 else ["quit"])
+        assert client.told == (["reset", "quit"] if seconds == 6 else ["quit"])
         assert books.pool.open == 1
         await books.pool.close()
 
@@ -707,7 +702,7 @@ def test_what_is_not_ready_does_not_come_back(lib: Library, state: State) -> Non
         books = Books(lib, 1)
         async with books.pool.client() as client:
             client.conn.state = state
-        assert client.told == ["leave"]
+        assert client.told == ["quit"]
         assert books.pool.open == 0
         assert await books.use() is not client
         await books.pool.close()
@@ -723,17 +718,56 @@ def test_an_error_when_it_is_closed_frees_the_place(lib: Library) -> None:
         books = Books(lib, 1)
         async with books.pool.client() as client:
             client.conn.is_usable = False
-            client.plan["leave"] = partial(fail, ConnectionLost("gone"))
+            client.plan["quit"] = partial(fail, ConnectionLost("gone"))
         with contextlib.suppress(ZeroDivisionError):
             async with books.pool.client() as client:
                 client.conn.is_usable = False
-                client.plan["leave"] = partial(fail, ZeroDivisionError())
+                client.plan["quit"] = partial(fail, ZeroDivisionError())
             pytest.fail("it was kept secret")
         assert books.pool.open == 0
         client = await books.use()
-        client.plan["leave"] = partial(fail, ConnectionLost("gone"))
+        client.plan["quit"] = partial(fail, ConnectionLost("gone"))
         await books.pool.close()
         assert books.pool.open == 0
+
+    lib.run(scenario)
+
+
+@pytest.mark.parametrize("when", ["closed", "expired"])
+def test_all_are_closed_whatever_interrupts_the_farewells(lib: Library, when: str) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    async def scenario() -> None:
+        books = Books(lib, 3)
+        async with books.pool.client() as one, books.pool.client(), books.pool.client():
+            one.plan["quit"] = fail
+        books.clock.now += 61
+        with contextlib.suppress(ZeroDivisionError):
+            await (books.pool.close() if when == "closed" else books.use())
+            pytest.fail("it was kept secret")
+        assert all(client.told in (["quit"], ["close"]) for client in books.made)
+        assert books.pool.open == 0
+        await books.pool.close()
+
+    lib.run(scenario)
+
+
+def test_those_idle_for_too_long_are_left_and_the_others_stay(lib: Library) -> None:
+    async def scenario() -> None:
+        books = Books(lib, 3, max_idle=60.0, check_after=100.0)
+        async with books.pool.client() as one:
+            async with books.pool.client() as two:
+                async with books.pool.client() as three:
+                    pass
+                books.clock.now += 40
+            books.clock.now += 40
+        assert await books.use() is one
+        assert (three.told, two.told, books.pool.open) == (["quit"], [], 2)
+        books.clock.now += 21
+        assert await books.use() is one
+        assert (two.told, books.pool.open) == (["quit"], 1)
+        await books.pool.close()
 
     lib.run(scenario)
 
@@ -756,17 +790,17 @@ def test_closing_a_pool_is_for_ever(lib: Library) -> None:
         async with books.pool.client() as borrowed:
             idle = await books.use()
             await books.pool.close()
-            assert idle.told == ["leave"]
+            assert idle.told == ["quit"]
             assert borrowed.told == []
             assert books.pool.open == 1
             with pytest.raises(LocalProtocolError, match="closed"):
                 await books.use()
-        assert borrowed.told == ["leave"]
+        assert borrowed.told == ["quit"]
         assert books.pool.open == 0
         with pytest.raises(LocalProtocolError, match="closed"):
             await books.pool.send_message(SENDER, RECIPIENT, MESSAGE)
         await books.pool.close()
-        assert borrowed.told == idle.told == ["leave"]
+        assert borrowed.told == idle.told == ["quit"]
         assert len(books.made) == 2
 
     lib.run(scenario)
@@ -782,7 +816,7 @@ def test_who_waits_is_told_that_the_pool_is_closed(lib: Library) -> None:
                 assert isinstance(await job.outcome(), LocalProtocolError)
             assert client.told == []
         assert served == []
-        assert client.told == ["leave"]
+        assert client.told == ["quit"]
         assert books.pool.open == 0
         assert len(books.made) == 1
 
@@ -795,7 +829,7 @@ def test_a_connection_that_is_opened_while_the_pool_closes_is_closed_after_use(l
         books.happens = books.pool.close
         async with books.pool.client() as client:
             assert client.told == []
-        assert client.told == ["leave"]
+        assert client.told == ["quit"]
         assert books.pool.open == 0
 
     lib.run(scenario)
@@ -809,7 +843,7 @@ def test_a_pool_is_closed_at_the_end_of_its_block(lib: Library) -> None:
                 assert pool is books.pool
                 client = await books.use()
                 raise ZeroDivisionError
-        assert client.told == ["leave"]
+        assert client.told == ["quit"]
 
     lib.run(scenario)
 
@@ -906,13 +940,11 @@ class House:
     async def leave(self, peer: Peer) -> None:
         """Hear QUIT and the end."""
         await self.hear(peer, b"QUIT")
-        peer.say(b"221 bye")
         await self.ends(peer)
 
     async def ends(self, peer: Peer) -> None:
         """The client hangs up, and says nothing before."""
-        await self.lib.readable(peer.sock)
-        assert peer.rest() == b""
+        assert await self.rest(peer) == b""
 
     async def rest(self, peer: Peer) -> bytes:
         """All that is under way until the client hangs up."""
@@ -931,10 +963,7 @@ class House:
         job = self.lib.start(self.pool.close)
         for peer in self.peers:
             if peer.sock.fileno() >= 0:
-                await self.lib.readable(peer.sock)
-                if line := peer.line():
-                    assert line == b"QUIT\r\n"
-                    peer.say(b"221 bye")
+                assert await self.rest(peer) in (b"QUIT\r\n", b"")
         assert await job.outcome() is None
         assert self.pool.open == 0
 
@@ -998,8 +1027,11 @@ def test_an_idle_connection_is_asked_with_rset(lib: Library) -> None:
     played(lib, scenario, calls=1)
 
 
-@pytest.mark.parametrize("answer", [b"421 bye", b"500 what?", b"nonsense", b""])
-def test_who_does_not_answer_rset_well_is_replaced(lib: Library, answer: bytes) -> None:
+@pytest.mark.parametrize(
+    ("answer", "farewell"),
+    [(b"421 bye", b""), (b"500 what?", b"QUIT\r\n"), (b"nonsense", b""), (b"", b"")],
+)
+def test_who_does_not_answer_rset_well_is_replaced(lib: Library, answer: bytes, farewell: bytes) -> None:
     async def scenario(house: House) -> None:
         peer = await house.sent()
         house.clock.now += 6
@@ -1012,7 +1044,7 @@ def test_who_does_not_answer_rset_well_is_replaced(lib: Library, answer: bytes) 
         await house.take(await house.answered())
         assert (await job.outcome()).all_accepted
         if answer:
-            await house.ends(peer)
+            assert await house.rest(peer) == farewell
             peer.close()
         assert house.pool.open == 1
 
@@ -1137,6 +1169,23 @@ def test_a_message_is_repeated_on_a_new_connection_and_not_on_another_old_one(li
         assert house.pool.open == 1
 
     played(lib, scenario, size=2)
+
+
+def test_a_connection_that_was_only_borrowed_may_be_stale_as_well(lib: Library) -> None:
+    async def scenario(house: House) -> None:
+        async def borrow() -> None:
+            async with house.pool.client():
+                pass
+
+        job = lib.start(borrow)
+        old = await house.answered()
+        assert await job.outcome() is None
+        job = house.send()
+        await dismissed_now(house, old)
+        await house.take(await house.answered())
+        assert (await job.outcome()).all_accepted
+
+    played(lib, scenario)
 
 
 @pytest.mark.parametrize("dies", DYING[2:])
@@ -1368,13 +1417,12 @@ def test_cancelled_while_connecting_for_who_waits(cancelling: Library) -> None:
     played(cancelling, scenario)
 
 
-@pytest.mark.parametrize("seconds", [6, 61])
-def test_cancelled_while_an_idle_connection_is_asked(cancelling: Library, seconds: float) -> None:
+def test_cancelled_while_an_idle_connection_is_asked(cancelling: Library) -> None:
     async def scenario(house: House) -> None:
         peer = await house.sent()
-        house.clock.now += seconds
+        house.clock.now += 6
         job = house.send()
-        await house.hear(peer, b"RSET" if seconds == 6 else b"QUIT")
+        await house.hear(peer, b"RSET")
         job.cancel()
         assert await job.outcome() == CANCELLED
         await house.ends(peer)
@@ -1436,47 +1484,6 @@ def test_cancelled_inside_of_the_block(cancelling: Library) -> None:
     played(cancelling, scenario)
 
 
-def test_cancelled_while_a_connection_is_given_back(cancelling: Library) -> None:
-    async def scenario(house: House) -> None:
-        job = house.send()
-        peer = await house.answered()
-        await house.take(peer)
-        await house.hear(peer, b"QUIT")
-        waiting = house.send()
-        await cancelling.waiting.acquire()
-        job.cancel()
-        assert await job.outcome() == CANCELLED
-        await house.ends(peer)
-        peer.close()
-        peer = await house.answered()
-        await house.take(peer)
-        await house.leave(peer)
-        assert (await waiting.outcome()).all_accepted
-        assert house.pool.open == 0
-
-    played(cancelling, scenario, max_messages=1)
-
-
-def test_cancelled_while_the_pool_is_closed(cancelling: Library) -> None:
-    """Every idle connection is closed, also those to which nothing could be said any more."""
-
-    async def scenario(house: House) -> None:
-        jobs, peers = await house.crowd(3)
-        for job, peer in zip(jobs, peers, strict=True):
-            await house.take(peer)
-            assert (await job.outcome()).all_accepted
-        closing = cancelling.start(house.pool.close)
-        await house.lib.readable(peers[0].sock)
-        closing.cancel()
-        assert await closing.outcome() == CANCELLED
-        assert house.pool.open == 0
-        for peer in house.peers:
-            assert await house.rest(peer) in (b"", b"QUIT\r\n")
-            peer.close()
-
-    played(cancelling, scenario, size=3)
-
-
 # --- Against a real server
 
 
@@ -1523,23 +1530,6 @@ def test_a_server_that_is_not_there(lib: Library) -> None:
 
 
 # --- The two colours
-
-
-def test_the_two_pools_are_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("Pool", "Event", "Body", "ExitStack"):
-        monkeypatch.setitem(PLAIN, f"Async{name}", name)
-    monkeypatch.setitem(PLAIN, "asynccontextmanager", "contextmanager")
-    monkeypatch.setitem(PLAIN, "push_async_callback", "callback")
-    tree = tree_of("_pool.py")
-    for name in ("Event", "Pool"):
-        ours, theirs = find(tree, name), find(tree, f"Async{name}")
-        # The default event is for threads alone: for coroutines every library brings its own.
-        for cls in (ours, theirs):
-            cls.body = [node for node in cls.body if not isinstance(node, ast.AnnAssign)]
-            for base in cls.bases:
-                if isinstance(base, ast.Subscript):
-                    base.slice = ast.Name("Client")
-        assert plain(theirs) == plain(ours)
 
 
 def test_both_pools_can_be_called_in_the_same_way() -> None:

@@ -117,9 +117,13 @@ def reset(conn: ClientConnection) -> Op[Reply]:
     return (yield from success_of(conn, Rset()))
 
 
-def quit(conn: ClientConnection) -> Op[Reply | None]:
-    """QUIT; its reply, or None from a server that just closes: nobody insists on the 221."""
+def quit(conn: ClientConnection, *, wait: bool = True) -> Op[Reply | None]:
+    """QUIT; its reply, or None from a server that just closes, and without `wait` (RFC 5321 4.1.1.10: it
+    should be waited for, but nothing depends on it).
+    """
     conn.send(Quit())
+    if not wait:
+        return None
     try:
         reply: Reply = yield Want.EVENT
     except (RemoteProtocolError, ConnectionLost):

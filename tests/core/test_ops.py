@@ -231,3 +231,10 @@ def test_a_server_need_not_answer_quit(answer, code):
     reply = drive(quit(conn), conn, server)
     assert (reply and reply.code) == code
     assert server.heard == [b"QUIT"]
+
+
+def test_quit_need_not_wait():
+    server = Server({})
+    conn = connected(server)
+    assert drive(quit(conn, wait=False), conn, server) is None
+    assert server.heard == [b"QUIT"]

@@ -144,10 +144,10 @@ class Client(_Facade):
         """RSET; raises `Refused` if the server will not."""
         return self._driver.run(ops.reset(self.conn))
 
-    def quit(self) -> Reply | None:
-        """QUIT and close; the reply, or None from a server that just closed."""
+    def quit(self, *, wait: bool = True) -> Reply | None:
+        """QUIT and close; the reply, or None from a server that just closed, and without `wait`."""
         try:
-            return self._driver.run(ops.quit(self.conn))
+            return self._driver.run(ops.quit(self.conn, wait=wait))
         finally:
             self.close()
 
@@ -252,10 +252,10 @@ class AsyncClient(_Facade):
         """RSET; raises `Refused` if the server will not."""
         return await self._driver.run(ops.reset(self.conn))
 
-    async def quit(self) -> Reply | None:
-        """QUIT and close; the reply, or None from a server that just closed."""
+    async def quit(self, *, wait: bool = True) -> Reply | None:
+        """QUIT and close; the reply, or None from a server that just closed, and without `wait`."""
         try:
-            return await self._driver.run(ops.quit(self.conn))
+            return await self._driver.run(ops.quit(self.conn, wait=wait))
         finally:
             await self.close()
 

@@ -43,8 +43,10 @@ def default_port(*, tls: bool, lmtp: bool) -> int:
     return 465 if tls else 24 if lmtp else 25
 
 
-def own_name(sock: Any) -> str:
-    """RFC 5321 4.1.4: the host's domain name if it has one, else its address. Asks no name server."""
+def own_name(sock: Any = None) -> str:
+    """What a client calls itself (RFC 5321 4.1.4): the host's domain name if it has one, else the address of
+    `sock`, its end of the connection. Asks no name server.
+    """
     name = socket.gethostname()
     if "." in name:
         return name

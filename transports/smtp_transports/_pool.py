@@ -6,14 +6,13 @@ many messages as it may, is replaced. Who waits for a connection is served in th
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
     asynccontextmanager,
     contextmanager,
     suppress,
@@ -141,7 +140,17 @@ class _Pooling(Generic[_C]):
             or any(limit is not None and client.messages >= limit for limit in limits)
         )
 
-    def _shut(self) -> list[tuple[_C, float]]:
+    def _expired(self) -> list[_C]:
+        """Those that were idle for too long: they are out of the pool, and to be closed."""
+        with self._lock:
+            now = self._clock()
+            count = sum(now - since > self._max_idle for _, since in self._idle)
+            # First come those that are idle longest.
+            expired, self._idle = self._idle[:count], self._idle[count:]
+            self._open -= count
+        return [client for client, _ in expired]
+
+    def _shut(self) -> list[_C]:
         """Give nothing out any more; what is to be closed."""
         with self._lock:
             self._is_closed = True
@@ -150,7 +159,7 @@ class _Pooling(Generic[_C]):
             for ticket in self._queue:
                 ticket.event.set()
             self._queue.clear()
-        return idle
+        return [client for client, _ in idle]
 
 
 class Pool(_Pooling[Client]):
@@ -185,17 +194,20 @@ class Pool(_Pooling[Client]):
             clock=clock,
         )
 
-    def client(self) -> AbstractContextManager[Client]:
+    @contextmanager
+    def client(self) -> Iterator[Client]:
         """A connection for as long as the block lasts. Raises what `connect` raises, and
         `LocalProtocolError` once the pool is closed.
         """
-        return self._borrowed(new=False)
+        with self._borrowed() as (client, _):
+            yield client
 
     @contextmanager
-    def _borrowed(self, new: bool) -> Iterator[Client]:
-        client = self._take(new)
+    def _borrowed(self, *, new: bool = False) -> Iterator[tuple[Client, bool]]:
+        """A connection, and whether it was idle before."""
+        client, was_idle = self._take(new)
         try:
-            yield client
+            yield client, was_idle
         finally:
             self._give_back(client)
 
@@ -205,21 +217,21 @@ class Pool(_Pooling[Client]):
         """As `Client.send_message`. Where an old connection turns out to be dead before anything of the
         message was delivered, it is sent once more on a new one; but not a body that cannot be read twice.
         """
-        with self.client() as client:
-            is_used = client.messages > 0
+        with self._borrowed() as (client, was_idle):
             try:
                 result = client.send_message(sender, recipients, body, **options)
                 if client.conn.is_usable or not (
-                    is_used and _is_temporary(result) and _may_repeat(client, body)
+                    was_idle and _is_temporary(result) and _may_repeat(client, body)
                 ):
                     return result
             except ConnectionLost as exc:
-                if isinstance(exc, TimedOut) or not (is_used and _may_repeat(client, body)):
+                if isinstance(exc, TimedOut) or not (was_idle and _may_repeat(client, body)):
                     raise
-        with self._borrowed(new=True) as client:
+        with self._borrowed(new=True) as (client, _):
             return client.send_message(sender, recipients, body, **options)
 
-    def _take(self, new: bool) -> Client:
+    def _take(self, new: bool) -> tuple[Client, bool]:
+        self._leave_all(self._expired())
         ticket = self._ask()
         try:
             if not ticket.granted:
@@ -234,43 +246,44 @@ class Pool(_Pooling[Client]):
         try:
             if ticket.idle is not None:
                 client, since = ticket.idle
-                if self._works(client, math.inf if new else self._clock() - since):
-                    return client
-            return self._connect()  # type: ignore[no-any-return]
+                if not new and self._works(client, since):
+                    return client, True
+                self._leave(client)
+            return self._connect(), False
         except BaseException:
             self._pass_on(None)
             raise
 
-    def _works(self, client: Client, seconds: float) -> bool:
-        try:
-            if seconds <= self._max_idle:
-                if seconds > self._check_after:
-                    client.reset()
-                return True
-            client.quit()
-        except SMTPError:
-            client.close()
-        return False
+    def _works(self, client: Client, since: float) -> bool:
+        if self._clock() - since > self._check_after:
+            try:
+                client.reset()
+            except SMTPError:
+                return False
+        return True
 
     def _give_back(self, client: Client) -> None:
         if not self._is_done(client) and self._pass_on((client, self._clock())):
             return
         try:
-            with suppress(SMTPError):
-                client.__exit__(None, None, None)
+            self._leave(client)
         finally:
             self._pass_on(None)
 
+    def _leave(self, client: Client) -> None:
+        with suppress(SMTPError):
+            client.quit(wait=False)
+
+    def _leave_all(self, clients: list[Client]) -> None:
+        with ExitStack() as stack:  # whatever interrupts the farewells, all are closed
+            for client in clients:
+                stack.callback(client.close)
+            for client in clients:
+                self._leave(client)
+
     def close(self) -> None:
         """Close the idle connections now and the others when they come back; who waits is told."""
-        idle = self._shut()
-        try:
-            for client, _ in idle:
-                with suppress(SMTPError):
-                    client.__exit__(None, None, None)
-        finally:  # where that was interrupted
-            for client, _ in idle:
-                client.close()
+        self._leave_all(self._shut())
 
     def __enter__(self) -> Self:
         return self
@@ -313,17 +326,20 @@ class AsyncPool(_Pooling[AsyncClient]):
             clock=clock,
         )
 
-    def client(self) -> AbstractAsyncContextManager[AsyncClient]:
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[AsyncClient]:
         """A connection for as long as the block lasts. Raises what `connect` raises, and
         `LocalProtocolError` once the pool is closed.
         """
-        return self._borrowed(new=False)
+        async with self._borrowed() as (client, _):
+            yield client
 
     @asynccontextmanager
-    async def _borrowed(self, new: bool) -> AsyncIterator[AsyncClient]:
-        client = await self._take(new)
+    async def _borrowed(self, *, new: bool = False) -> AsyncIterator[tuple[AsyncClient, bool]]:
+        """A connection, and whether it was idle before."""
+        client, was_idle = await self._take(new)
         try:
-            yield client
+            yield client, was_idle
         finally:
             await self._give_back(client)
 
@@ -333,21 +349,21 @@ class AsyncPool(_Pooling[AsyncClient]):
         """As `AsyncClient.send_message`. Where an old connection turns out to be dead before anything of the
         message was delivered, it is sent once more on a new one; but not a body that cannot be read twice.
         """
-        async with self.client() as client:
-            is_used = client.messages > 0
+        async with self._borrowed() as (client, was_idle):
             try:
                 result = await client.send_message(sender, recipients, body, **options)
                 if client.conn.is_usable or not (
-                    is_used and _is_temporary(result) and _may_repeat(client, body)
+                    was_idle and _is_temporary(result) and _may_repeat(client, body)
                 ):
                     return result
             except ConnectionLost as exc:
-                if isinstance(exc, TimedOut) or not (is_used and _may_repeat(client, body)):
+                if isinstance(exc, TimedOut) or not (was_idle and _may_repeat(client, body)):
                     raise
-        async with self._borrowed(new=True) as client:
+        async with self._borrowed(new=True) as (client, _):
             return await client.send_message(sender, recipients, body, **options)
 
-    async def _take(self, new: bool) -> AsyncClient:
+    async def _take(self, new: bool) -> tuple[AsyncClient, bool]:
+        await self._leave_all(self._expired())
         ticket = self._ask()
         try:
             if not ticket.granted:
@@ -362,43 +378,44 @@ class AsyncPool(_Pooling[AsyncClient]):
         try:
             if ticket.idle is not None:
                 client, since = ticket.idle
-                if await self._works(client, math.inf if new else self._clock() - since):
-                    return client
-            return await self._connect()  # type: ignore[no-any-return]
+                if not new and await self._works(client, since):
+                    return client, True
+                await self._leave(client)
+            return await self._connect(), False
         except BaseException:
             self._pass_on(None)
             raise
 
-    async def _works(self, client: AsyncClient, seconds: float) -> bool:
-        try:
-            if seconds <= self._max_idle:
-                if seconds > self._check_after:
-                    await client.reset()
-                return True
-            await client.quit()
-        except SMTPError:
-            await client.close()
-        return False
+    async def _works(self, client: AsyncClient, since: float) -> bool:
+        if self._clock() - since > self._check_after:
+            try:
+                await client.reset()
+            except SMTPError:
+                return False
+        return True
 
     async def _give_back(self, client: AsyncClient) -> None:
         if not self._is_done(client) and self._pass_on((client, self._clock())):
             return
         try:
-            with suppress(SMTPError):
-                await client.__aexit__(None, None, None)
+            await self._leave(client)
         finally:
             self._pass_on(None)
 
+    async def _leave(self, client: AsyncClient) -> None:
+        with suppress(SMTPError):
+            await client.quit(wait=False)
+
+    async def _leave_all(self, clients: list[AsyncClient]) -> None:
+        async with AsyncExitStack() as stack:  # whatever interrupts the farewells, all are closed
+            for client in clients:
+                stack.push_async_callback(client.close)
+            for client in clients:
+                await self._leave(client)
+
     async def close(self) -> None:
         """Close the idle connections now and the others when they come back; who waits is told."""
-        idle = self._shut()
-        try:
-            for client, _ in idle:
-                with suppress(SMTPError):
-                    await client.__aexit__(None, None, None)
-        finally:  # where that was interrupted
-            for client, _ in idle:
-                await client.close()
+        await self._leave_all(self._shut())
 
     async def __aenter__(self) -> Self:
         return self
