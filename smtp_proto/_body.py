@@ -74,12 +74,10 @@ def _measure(data: bytes, carried: int, limit: int) -> int:
 _NORMALIZE = LineEnds.NORMALIZE  # an Enum member is slow to look up before Python 3.12
 
 
-class DataWriter:
-    """A body on its way out after DATA: regular line ends, stuffed dots, and the end."""
+class TextWriter:
+    """A message of text on its way out: regular line ends, and a last line that is complete."""
 
     __slots__ = ("_allow_nul", "_at_line_start", "_held_cr", "_line", "_line_limit", "_strict")
-
-    last = True  # as with the last of several chunks, an end must be said
 
     def __init__(self, line_ends: LineEnds, line_limit: int | None, allow_nul: bool) -> None:
         self._strict = line_ends is not _NORMALIZE
@@ -94,7 +92,10 @@ class DataWriter:
         self._line = 0
 
     def write(self, data: bytes) -> bytes:
-        """The next piece as it goes on the wire. Raises, and changes nothing, if it must not."""
+        """The next piece as it is sent. A CR at its end is held back until it is known what follows.
+
+        Raises `LocalProtocolError`, and changes nothing, if it must not be sent.
+        """
         held_cr = data[-1:] == b"\r"
         if held_cr or self._held_cr:
             data = (b"\r" if self._held_cr else b"") + (data[:-1] if held_cr else data)
@@ -109,12 +110,9 @@ class DataWriter:
                 )
             self._line = line
         self._held_cr = held_cr
-        wire = data.replace(b"\r\n.", b"\r\n..")
-        if self._at_line_start and data[:1] == b".":
-            wire = b"." + wire
         if data:
             self._at_line_start = data[-1:] == b"\n"
-        return wire
+        return data
 
     def _regular(self, data: bytes) -> bytes:
         if not self._allow_nul and b"\0" in data:
@@ -124,10 +122,29 @@ class DataWriter:
         return normalize_line_ends(data)
 
     def end(self) -> bytes:
-        """The end of the body, with the last line's CRLF where it is missing."""
+        """The last line's CRLF, where it is missing."""
         if self._held_cr and self._strict:
             raise LocalProtocolError("bare CR at the end of the message (RFC 5321 2.3.8)")
-        return b".\r\n" if self._at_line_start and not self._held_cr else b"\r\n.\r\n"
+        return b"" if self._at_line_start and not self._held_cr else b"\r\n"
+
+
+class DataWriter(TextWriter):
+    """The same after DATA: with stuffed dots, and the end."""
+
+    __slots__ = ()
+
+    last = True  # as with the last of several chunks, an end must be said
+
+    def write(self, data: bytes) -> bytes:
+        """The next piece as it goes on the wire. Raises as `TextWriter.write`."""
+        at_line_start = self._at_line_start
+        text = super().write(data)
+        wire = text.replace(b"\r\n.", b"\r\n..")
+        return b"." + wire if at_line_start and text[:1] == b"." else wire
+
+    def end(self) -> bytes:
+        """The end of the body, with the last line's CRLF where it is missing."""
+        return super().end() + b".\r\n"
 
 
 class ChunkWriter:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from ._addresses import Path
-from ._body import ChunkWriter, DataWriter, LineEnds
+from ._body import ChunkWriter, DataWriter, LineEnds, TextWriter
 from ._commands import (
     Auth,
     AuthResponse,
@@ -139,9 +139,13 @@ class ClientConnection(Connection):
 
     def check_body(self, body: bytes) -> None:
         """Raise what `send` would raise if `body`, a whole message, were sent with DATA."""
-        writer = DataWriter(self._line_ends, self.limits.text_line, self._allow_nul)
+        writer = self.text_writer()
         writer.write(body)
         writer.end()
+
+    def text_writer(self) -> TextWriter:
+        """Makes of a message of text what DATA would make of it, for chunks, which are sent as they are."""
+        return TextWriter(self._line_ends, self.limits.text_line, self._allow_nul)
 
     def send(self, command: Command) -> None:
         """Queue what `command` is on the wire.

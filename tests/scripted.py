@@ -14,6 +14,9 @@ from smtp_proto.ops import greet, hello
 HELLO = ("250-mx.example", "250-SIZE 100000", "250-8BITMIME", "250-DSN", "250-SMTPUTF8")
 LOCK_STEP = "\r\n".join((*HELLO, "250 HELP"))
 PIPELINING = "\r\n".join((*HELLO, "250 PIPELINING"))
+ROOMY = ("250-mx.example", "250-SIZE 1000000", "250-8BITMIME", "250-BINARYMIME")
+CHUNKING = "\r\n".join((*ROOMY, "250-CHUNKING", "250 PIPELINING"))
+LOCK_STEP_CHUNKING = "\r\n".join((*ROOMY, "250 CHUNKING"))
 
 Answer = str | OSError | None
 """What a server says to a command, without the last CRLF; None: it closes; an error: so reading fails."""
@@ -22,9 +25,9 @@ Answer = str | OSError | None
 class Server:
     """A server in memory that answers at once, and remembers what it heard.
 
-    `answers`: by verb (the verdict's is "."), one for all such commands, or a list for one after the
-    other. `says_at_most` and `hears_at_most`: octets after which the connection dies, in the manner of
-    `ending`; `last_words` can still be read after writing failed.
+    `answers`: by verb (the verdict's is ".", after the last chunk too), one for all such commands, or a
+    list for one after the other. `says_at_most` and `hears_at_most`: octets after which the connection
+    dies, in the manner of `ending`; `last_words` can still be read after writing failed.
     """
 
     ANSWERS: Mapping[str, Answer] = {
@@ -35,6 +38,7 @@ class Server:
         "MAIL": "250 ok",
         "RCPT": "250 ok",
         "DATA": "354 go",
+        "BDAT": "250 chunk",
         ".": "250 taken",
         "RSET": "250 ok",
         "QUIT": "221 bye",
@@ -67,12 +71,13 @@ class Server:
         self._tls_fails = tls_fails
         self._buffer = b""
         self._in_body = False
+        self._chunk: tuple[int, Answer] | None = None  # its octets, and the answer to it
         self._gone = False
         self._say(greeting)
 
     @property
     def verbs(self) -> list[str]:
-        return [line.split()[0].decode() for line in self.heard]
+        return [line.split()[0].decode("latin-1") for line in self.heard if line.split()]
 
     @property
     def bodies(self) -> list[bytes]:
@@ -121,6 +126,15 @@ class Server:
     def _listen(self, data: bytes) -> None:
         self._buffer += data
         while not self._gone:
+            if self._chunk is not None:
+                size, answer = self._chunk
+                if len(self._buffer) < size:
+                    return
+                self.heard.append(self._buffer[:size])
+                self._buffer = self._buffer[size:]
+                self._chunk = None
+                self._say(answer)
+                continue
             match = re.match(rb"\.\r\n|(?s:.*?)\r\n\.\r\n" if self._in_body else rb".*?\r\n", self._buffer)
             if match is None:
                 return
@@ -131,7 +145,11 @@ class Server:
                 self._say(self._answer("."))
             else:
                 self.heard.append(match[0][:-2])
-                answer = self._answer(self.verbs[-1])
+                verb, *words = match[0].split()
+                if verb == b"BDAT":
+                    self._chunk = int(words[0]), self._answer("." if words[1:] else "BDAT")
+                    continue
+                answer = self._answer(verb.decode())
                 self._in_body = isinstance(answer, str) and answer.startswith("354")
                 self._say(answer)
 

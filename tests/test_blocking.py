@@ -466,7 +466,11 @@ def test_the_last_result_can_be_seen_while_the_message_is_sent() -> None:
     with serving(Choosy()) as (_, connect_to), connect_to() as client:
         for body in (MESSAGE, [MESSAGE]):
             client.send_message(
-                SENDER, recipients, body, progress=lambda _: seen.append(statuses(client.last_result))
+                SENDER,
+                recipients,
+                body,
+                transfer="data",
+                progress=lambda _: seen.append(statuses(client.last_result)),
             )
             assert statuses(client.last_result) == [Status.ACCEPTED, Status.REFUSED]
     assert seen == [[Status.UNSENT, Status.REFUSED]] * 2

@@ -37,7 +37,7 @@ from smtp_proto import (
     Reply,
     ServerConnection,
 )
-from smtp_proto.ops import SendResult, Session, Status
+from smtp_proto.ops import SendResult, Session, Status, Transfer
 from smtp_proto.ops import serve as serve_op
 from smtp_transports._client import Client
 from smtp_transports._places import IN_THE_CLEAR
@@ -107,10 +107,11 @@ NEVER = 1 << 30
 class Cutting:
     """One session between two cut streams."""
 
-    def __init__(self, lmtp: bool, *, client: int = NEVER, server: int = NEVER) -> None:
+    def __init__(self, lmtp: bool, transfer: Transfer, *, client: int = NEVER, server: int = NEVER) -> None:
         ours, theirs = socket.socketpair()
         self._client, self._server = Cut(ours, client), Cut(theirs, server)
         self._lmtp = lmtp
+        self._transfer = transfer
         self.handler = Picky()
         self.result: SendResult | None = None
         self.error: Exception | None = None
@@ -135,7 +136,7 @@ class Cutting:
         client = Client(self._client, ClientConnection(lmtp=self._lmtp))
         try:
             client.start("client.example")
-            self.result = client.send_message(SENDER, RECIPIENTS, BODY)
+            self.result = client.send_message(SENDER, RECIPIENTS, BODY, transfer=self._transfer)
             client.quit()
         except ConnectionLost as exc:
             self.error, self.result = exc, exc.result
@@ -156,46 +157,53 @@ def replies_in(octets: bytes) -> int:
     return sum(line[3:4] != b"-" for line in whole_lines)
 
 
-def known(lmtp: bool, replies: int) -> list[Status]:
+def known(lmtp: bool, transfer: Transfer, replies: int) -> list[Status]:
     """What a client can know of each recipient when it has heard so many whole replies.
 
-    They are to: the connection, EHLO, MAIL, three RCPT, DATA; then come one verdict, or in LMTP two.
+    They are to: the connection, EHLO, MAIL, three RCPT, DATA if it was said; then come one verdict, or in
+    LMTP two. In one flight the message is there before it is known whether anybody wants it.
     """
-    first = last = Status.UNSENT if replies < 7 else Status.UNKNOWN
-    if replies >= 8:
-        first = Status.ACCEPTED
-    if replies >= (9 if lmtp else 8):
-        last = Status.ACCEPTED
-    return [first, Status.REFUSED if replies >= 5 else Status.UNSENT, last]
+    before = 7 if transfer == "data" else 6
+    nothing = Status.UNSENT if transfer == "data" and replies < before else Status.UNKNOWN
+    first = Status.ACCEPTED if replies > before else nothing
+    last = Status.ACCEPTED if replies > before + lmtp else nothing
+    return [first, Status.REFUSED if replies >= 5 else nothing, last]
 
 
-@pytest.mark.parametrize("lmtp", [False, True], ids=["smtp", "lmtp"])
-def test_a_server_may_hang_up_at_every_octet(lmtp: bool) -> None:
-    whole = Cutting(lmtp)
+both = pytest.mark.parametrize("lmtp", [False, True], ids=["smtp", "lmtp"])
+transfers = pytest.mark.parametrize("transfer", ["data", "auto"])
+
+
+@both
+@transfers
+def test_a_server_may_hang_up_at_every_octet(lmtp: bool, transfer: Transfer) -> None:
+    whole = Cutting(lmtp, transfer)
     assert whole.error is None
     assert whole.statuses == [Status.ACCEPTED, Status.REFUSED, Status.ACCEPTED]
     total = len(whole.said_by_server)
     for cut in range(total):
-        session = Cutting(lmtp, server=cut)
+        session = Cutting(lmtp, transfer, server=cut)
         assert session.said_by_server == whole.said_by_server[:cut]
         replies = replies_in(session.said_by_server)
-        verdicts = 9 if lmtp else 8
+        verdicts = 7 + (transfer == "data") + lmtp
         assert (session.error is None) == (replies >= verdicts), cut
         if replies < 2:
             assert session.result is None, cut
         else:
-            assert session.statuses == known(lmtp, replies), cut
+            assert session.statuses == known(lmtp, transfer, replies), cut
         assert session.handler.hooks[-1:] == ["close"], cut
 
 
-@pytest.mark.parametrize("lmtp", [False, True], ids=["smtp", "lmtp"])
-def test_a_client_may_hang_up_at_every_octet(lmtp: bool) -> None:
-    whole = Cutting(lmtp)
-    end = whole.said_by_client.index(b"\r\n.\r\n", whole.said_by_client.index(b"DATA")) + 5
+@both
+@pytest.mark.parametrize(("transfer", "end_of_message"), [("data", b"\r\n.\r\n"), ("auto", BODY)])
+def test_a_client_may_hang_up_at_every_octet(lmtp: bool, transfer: Transfer, end_of_message: bytes) -> None:
+    whole = Cutting(lmtp, transfer)
+    after_rcpt = whole.said_by_client.index(b"DATA" if transfer == "data" else b"BDAT")
+    end = whole.said_by_client.index(end_of_message, after_rcpt) + len(end_of_message)
     opened = whole.said_by_client.index(b"\r\n", whole.said_by_client.index(b"MAIL")) + 2
     assert whole.handler.hooks == ["mail", "message", "close"]
     for cut in range(len(whole.said_by_client)):
-        session = Cutting(lmtp, client=cut)
+        session = Cutting(lmtp, transfer, client=cut)
         hooks = ["mail"] if cut >= opened else []
         if cut >= end:
             hooks.append("message")

@@ -109,6 +109,8 @@ def forms(loop: Loop, body: bytes) -> list[Any]:
 @both
 @over(*LOOPS)
 def test_a_message_arrives_as_it_was_sent(loop: Loop, way: str, lmtp: bool, tmp_path: Path) -> None:
+    to = [RECIPIENT, "edsger@mx.example"]
+
     async def scene() -> None:
         mailbox = Mailbox()
         for handler in loop.dresses(mailbox):
@@ -117,13 +119,14 @@ def test_a_message_arrives_as_it_was_sent(loop: Loop, way: str, lmtp: bool, tmp_
             serving = loop.serving(handler, way, folder=tmp_path, lmtp=lmtp, limits=UNLIMITED)
             async with serving as (_, there), loop.connect(**there, limits=UNLIMITED) as client:
                 assert client.conn.tls is (way in ("tls", "starttls"))
-                for body in (NASTY, ENDLESS, b"", b"\r\n", b".\r\n"):
+                ways = product(["auto"], [NASTY, ENDLESS, b"", b"\r\n", b".\r\n"])
+                for transfer, body in (*ways, ("chunking", NASTY), ("data", NASTY)):
                     for form in forms(loop, body):
-                        result = await client.send_message(SENDER, [RECIPIENT, "edsger@mx.example"], form)
+                        result = await client.send_message(SENDER, to, form, transfer=transfer)
                         assert result.all_accepted
                         sent.append(body)
             assert [message.data for message in mailbox.messages] == sent
-            assert {message.recipients for message in mailbox.messages} == {(RECIPIENT, "edsger@mx.example")}
+            assert {message.recipients for message in mailbox.messages} == {tuple(to)}
 
     loop.run(scene)
 

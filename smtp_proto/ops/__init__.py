@@ -20,7 +20,7 @@ from ._client import (
     verify,
 )
 from ._result import Outcome, SendResult, Status
-from ._send import Delivery, send_message
+from ._send import Delivery, Transfer, send_message
 from ._serve import DEFAULT_OFFER, Session, serve, turn_away
 from ._wants import Decide, NextChunk, Op, Stopping, Want
 
@@ -36,6 +36,7 @@ __all__ = [
     "StartTLSPolicy",
     "Status",
     "Stopping",
+    "Transfer",
     "Want",
     "expand",
     "greet",

@@ -2,7 +2,8 @@
 
 With PIPELINING (RFC 2920) MAIL, all RCPT and DATA go out as one group; without it the same code works
 with groups of one. Groups are bounded: a server that writes its replies while we write our commands, and
-neither reads, would stop both for ever.
+neither reads, would stop both for ever. With CHUNKING (RFC 3030) besides, a small message goes out behind
+its envelope, in one flight: it is no loss if nobody wants it.
 
 Every reply is read, whatever failed before it. A 354 after all recipients were refused is answered with
 a lone dot. A transaction that did not end with a verdict is ended with RSET.
@@ -11,10 +12,12 @@ a lone dot. A transaction that did not end with a verdict is ended with RSET.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 from .. import _rules
+from .._body import TextWriter
 from .._client_connection import ClientConnection
-from .._commands import Data, EndOfMessage, Mail, MessageData, Rcpt
+from .._commands import Bdat, Data, EndOfMessage, Mail, MessageData, Rcpt
 from .._errors import (
     ConnectionLost,
     LocalProtocolError,
@@ -33,8 +36,16 @@ from ._wants import NextChunk, Op, Want
 _GROUP_COMMANDS = 100
 _GROUP_OCTETS = 32768
 
-# Pieces in which a body given as bytes is sent.
+# Pieces in which a body given as bytes is sent, and the smallest chunk that is not the last.
 _PIECE = 262144
+
+# A message of text that is not larger is sent before it is known who wants it.
+_ONE_FLIGHT = 65536
+
+Transfer: TypeAlias = Literal["auto", "data", "chunking"]
+"""How a message is sent: with DATA; in chunks, with BDAT (RFC 3030); or in one chunk if it is small and all
+can go in one flight, else with DATA. BODY=BINARYMIME needs chunks.
+"""
 
 
 def send_message(
@@ -46,6 +57,7 @@ def send_message(
     size: int | None = None,
     parameters: Mapping[str, ParameterValue] = NO_PARAMETERS,
     all_or_nothing: bool = False,
+    transfer: Transfer = "auto",
     progress: Callable[[int], object] | None = None,
     delivery: Delivery | None = None,
 ) -> Op[SendResult]:
@@ -55,40 +67,37 @@ def send_message(
     or as a `Rcpt` with parameters of its own. `body`: the message's octets; None to be asked for pieces
     (`NextChunk`). `size`: its size in octets, if `body` is None and the size is known. `parameters`: of
     MAIL; SIZE, BODY and SMTPUTF8 are added where they are due and offered. `all_or_nothing`: send no
-    message unless every recipient is taken. `progress` is called with the octets of the body sent so far.
-    `delivery`: a new `Delivery`, which knows at any time what has become of the message; it is all there
-    is when the operation is abandoned.
+    message unless every recipient is taken. `transfer`: with DATA or in chunks. `progress` is called with
+    the octets of the body sent so far. `delivery`: a new `Delivery`, which knows at any time what has
+    become of the message; it is all there is when the operation is abandoned.
 
     Raises `LocalProtocolError` for an address or body that may not be sent, `NotOffered` for an address
-    that needs SMTPUTF8, before anything is said; `ConnectionLost`, with the result as far as it is
-    known, if the connection dies before it is known for every recipient.
+    that needs SMTPUTF8 and for chunks that nobody takes, before anything is said; `ConnectionLost`, with
+    the result as far as it is known, if the connection dies before it is known for every recipient.
     """
     if isinstance(recipients, str):
         recipients = [recipients]
     rcpts = [rcpt if isinstance(rcpt, Rcpt) else Rcpt(forward_path=rcpt) for rcpt in recipients]
     if not rcpts:
         raise LocalProtocolError("a message needs a recipient")
-    if body is not None:
+    mail = Mail(reverse_path=sender, parameters=parameters)
+    is_binary = mail.parameters.get("BODY") == "BINARYMIME"
+    in_chunks = _is_in_chunks(conn, transfer, body, is_binary)
+    if body is not None and not is_binary:
         conn.check_body(body)
-        size = _size(body)
-    mail = _mail(conn, sender, rcpts, body, size, parameters)
+    if body is not None:
+        size = len(body) if is_binary else _size(body)
+    mail = _declared(conn, mail, rcpts, body, size)
     for rcpt in rcpts:
         _rules.check(conn, rcpt)
     delivery = delivery or Delivery()
     conn.send(mail)
     delivery.begin(conn, rcpts)
     try:
-        yield from delivery.send_envelope(all_or_nothing)
-        if conn.state is State.DATA:
-            wanted = delivery.is_wanted(all_or_nothing)
-            if wanted:
-                if body is None:
-                    yield from _send_stream(conn, progress)
-                else:
-                    yield from _send_bytes(conn, body, progress)
-            conn.send(EndOfMessage())
-            delivery.sent = wanted
-            yield from delivery.collect()
+        if in_chunks:
+            yield from _send_in_chunks(conn, delivery, body, is_binary, all_or_nothing, progress)
+        else:
+            yield from _send_with_data(conn, delivery, body, all_or_nothing, progress)
     except RemoteProtocolError as exc:
         if not delivery.is_decided:
             raise ConnectionLost(f"while a message was sent: {exc}", result=delivery.result()) from exc
@@ -116,15 +125,22 @@ def _size(body: bytes) -> int:
     return len(body) + stray + 2 * unfinished
 
 
-def _mail(
-    conn: ClientConnection,
-    sender: str,
-    rcpts: Sequence[Rcpt],
-    body: bytes | None,
-    size: int | None,
-    parameters: Mapping[str, ParameterValue],
+def _is_in_chunks(conn: ClientConnection, transfer: Transfer, body: bytes | None, is_binary: bool) -> bool:
+    features = conn.features
+    if transfer == "data" and is_binary:
+        raise LocalProtocolError("a BINARYMIME message needs BDAT (RFC 3030 3)")
+    if transfer == "auto" and not is_binary:
+        can = "CHUNKING" in features and "PIPELINING" in features
+        return can and body is not None and len(body) <= _ONE_FLIGHT
+    if transfer != "data" and "CHUNKING" not in features:
+        raise NotOffered("CHUNKING", "the message is to be sent in chunks")
+    return transfer != "data"
+
+
+def _declared(
+    conn: ClientConnection, mail: Mail, rcpts: Sequence[Rcpt], body: bytes | None, size: int | None
 ) -> Mail:
-    mail = Mail(reverse_path=sender, parameters=parameters)
+    """`mail` with the parameters that are due and offered."""
     features = conn.features
     added: dict[str, ParameterValue] = {}
     if size is not None and "SIZE" in features:
@@ -143,6 +159,27 @@ def _mail(
     if not added:
         return mail
     return Mail(reverse_path=mail.reverse_path, parameters={**added, **mail.parameters})
+
+
+def _send_with_data(
+    conn: ClientConnection,
+    delivery: Delivery,
+    body: bytes | None,
+    all_or_nothing: bool,
+    progress: Callable[[int], object] | None,
+) -> Op[None]:
+    yield from delivery.send_envelope(all_or_nothing)
+    if conn.state is not State.DATA:
+        return
+    wanted = delivery.is_wanted(all_or_nothing)
+    if wanted:
+        if body is None:
+            yield from _send_stream(conn, progress)
+        else:
+            yield from _send_bytes(conn, body, progress)
+    conn.send(EndOfMessage())
+    delivery.sent = wanted
+    yield from delivery.collect()
 
 
 def _send_bytes(conn: ClientConnection, body: bytes, progress: Callable[[int], object] | None) -> Op[None]:
@@ -164,9 +201,65 @@ def _send_stream(conn: ClientConnection, progress: Callable[[int], object] | Non
             progress(sent)
 
 
+def _send_in_chunks(
+    conn: ClientConnection,
+    delivery: Delivery,
+    body: bytes | None,
+    is_binary: bool,
+    all_or_nothing: bool,
+    progress: Callable[[int], object] | None,
+) -> Op[None]:
+    at_once = "PIPELINING" in conn.features and not all_or_nothing
+    at_once = at_once and body is not None and len(body) <= _ONE_FLIGHT
+    yield from delivery.send_envelope(all_or_nothing, data=False, wait=not at_once)
+    if delivery.is_wanted(all_or_nothing):
+        yield from _send_chunks(conn, delivery, body, None if is_binary else conn.text_writer(), progress)
+    yield from delivery.collect()
+
+
+def _send_chunks(
+    conn: ClientConnection,
+    delivery: Delivery,
+    body: bytes | None,
+    text: TextWriter | None,
+    progress: Callable[[int], object] | None,
+) -> Op[None]:
+    """The message in chunks, up to the end or to one that is refused. With PIPELINING one chunk is said
+    before the last one is answered.
+    """
+    waiting = 1 if "PIPELINING" in conn.features else 0
+    chunk = bytearray()
+    sent = 0
+    while data := (yield NextChunk()) if body is None else body[sent : sent + _PIECE]:
+        chunk += data if text is None else text.write(data)
+        sent += len(data)
+        if len(chunk) >= _PIECE:
+            _send_chunk(conn, chunk, last=False)
+            chunk.clear()
+            if progress is not None:
+                progress(sent)
+            yield Want.FLUSH
+            yield from delivery.collect(waiting)
+            if not delivery.is_wanted():
+                return
+    if text is not None:
+        chunk += text.end()
+    _send_chunk(conn, chunk, last=True)
+    conn.send(EndOfMessage())
+    delivery.sent = True
+    if progress is not None:
+        progress(sent)
+
+
+def _send_chunk(conn: ClientConnection, chunk: bytearray, *, last: bool) -> None:
+    conn.send(Bdat(size=len(chunk), last=last))
+    if chunk:
+        conn.send(MessageData(data=bytes(chunk)))
+
+
 def _leave(conn: ClientConnection) -> Op[None]:
     """End a transaction that has no verdict. The result is known already: nothing here may mask it."""
-    if conn.state in (State.MAIL, State.RCPT):
+    if conn.state in (State.MAIL, State.RCPT, State.BDAT, State.BDAT_FAILED):
         try:
             yield from reset(conn)
         except SMTPError:
@@ -191,11 +284,13 @@ class Delivery:
         self._conn = conn
         self._rcpts = rcpts
 
-    def send_envelope(self, all_or_nothing: bool) -> Op[None]:
-        """Every RCPT, and DATA if it can still be good for anything; all replies, that to MAIL included."""
+    def send_envelope(self, all_or_nothing: bool, *, data: bool = True, wait: bool = True) -> Op[None]:
+        """Every RCPT, and with `data` DATA, if it can still be good for anything; with `wait` all replies,
+        that to MAIL included.
+        """
         conn = self._conn
         limit = _GROUP_COMMANDS if "PIPELINING" in conn.features else 1
-        for command in (*self._rcpts, Data()):
+        for command in (*self._rcpts, Data()) if data else self._rcpts:
             is_data = isinstance(command, Data)
             if (
                 conn.outstanding >= limit
@@ -206,9 +301,10 @@ class Delivery:
             if self._refusal or (is_data and not self.is_wanted(all_or_nothing)):
                 break
             conn.send(command)
-        yield from self.collect()
+        if wait:
+            yield from self.collect()
 
-    def is_wanted(self, all_or_nothing: bool) -> bool:
+    def is_wanted(self, all_or_nothing: bool = False) -> bool:
         """Whether, for all that is known, somebody takes the message."""
         if self._refusal is not None:
             return False
@@ -216,9 +312,9 @@ class Delivery:
         good = sum(reply.is_positive for reply in self._rcpt_replies)
         return good + missing == len(self._rcpts) if all_or_nothing else good + missing > 0
 
-    def collect(self) -> Op[None]:
-        """Read the replies to all that was said."""
-        while self._conn.outstanding:
+    def collect(self, left: int = 0) -> Op[None]:
+        """Read the replies to all that was said, but for the last `left`."""
+        while self._conn.outstanding > left:
             event = yield Want.EVENT
             self._note(event)
 
@@ -238,10 +334,12 @@ class Delivery:
         elif isinstance(to, Rcpt):
             # After a refused MAIL the refusal of RCPT says nothing about the recipient.
             self._rcpt_replies.append(self._refusal or reply)
-        elif reply.code != 354 and not (isinstance(to, Mail) and reply.is_positive):
+        elif reply.code != 354 and not (isinstance(to, Mail | Bdat) and reply.is_positive):
             self._refusal = self._refusal or reply
         if self._conn.state is State.CLOSED:
             self._refusal = self._refusal or reply
+        if self._refusal is not None and not isinstance(to, EndOfMessage):
+            self.sent = False  # what went out in one flight is not taken
 
     @property
     def is_decided(self) -> bool:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
 from smtp_proto import ClientConnection, Features, Greeting, Rcpt, Reply, ops
-from smtp_proto.ops import Delivery, SendResult, StartTLSPolicy
+from smtp_proto.ops import Delivery, SendResult, StartTLSPolicy, Transfer
 
 from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
 
@@ -103,6 +103,7 @@ class Client(_Facade):
         size: int | None = None,
         parameters: Mapping[str, Any] = _NONE,
         all_or_nothing: bool = False,
+        transfer: Transfer = "auto",
         progress: Callable[[int], object] | None = None,
     ) -> SendResult:
         """Send a message; one outcome for each recipient. See `smtp_proto.ops.send_message`."""
@@ -118,6 +119,7 @@ class Client(_Facade):
                 size=size,
                 parameters=parameters,
                 all_or_nothing=all_or_nothing,
+                transfer=transfer,
                 progress=progress,
                 delivery=self._delivery,
             ),
@@ -211,6 +213,7 @@ class AsyncClient(_Facade):
         size: int | None = None,
         parameters: Mapping[str, Any] = _NONE,
         all_or_nothing: bool = False,
+        transfer: Transfer = "auto",
         progress: Callable[[int], object] | None = None,
     ) -> SendResult:
         """Send a message; one outcome for each recipient. See `smtp_proto.ops.send_message`."""
@@ -226,6 +229,7 @@ class AsyncClient(_Facade):
                 size=size,
                 parameters=parameters,
                 all_or_nothing=all_or_nothing,
+                transfer=transfer,
                 progress=progress,
                 delivery=self._delivery,
             ),

@@ -112,7 +112,7 @@ def _demo(options: argparse.Namespace) -> int:
             client = Client(_Shown(blocking.SocketStream(sock), say), ClientConnection())
             client.start("sender.example")
             with client:
-                result = client.send_message("ada@sender.example", recipients, message)
+                result = client.send_message("ada@sender.example", recipients, message, transfer="data")
     return _compare(message, mailbox.messages, result, say)
 
 
