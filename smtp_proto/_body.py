@@ -75,13 +75,26 @@ _NORMALIZE = LineEnds.NORMALIZE  # an Enum member is slow to look up before Pyth
 
 
 class DataWriter:
-    """A body on its way out after DATA: regular line ends, stuffed dots, and the end."""
+    """A body on its way out after DATA: regular line ends, stuffed dots, and the end (RFC 5321 4.5.2).
+
+        writer = DataWriter()
+        writer.write(b".a\n") + writer.end()     # b"..a\r\n.\r\n"
+
+    `line_ends`: what becomes of bare CR and LF. `line_limit`: the longest line in octets, without its
+    CRLF; None for no limit. `allow_nul`: let NUL pass. Every `ClientConnection` has one of its own; this
+    is for those who write DATA by hand.
+    """
 
     __slots__ = ("_allow_nul", "_at_line_start", "_held_cr", "_line", "_line_limit", "_strict")
 
     last = True  # as with the last of several chunks, an end must be said
 
-    def __init__(self, line_ends: LineEnds, line_limit: int | None, allow_nul: bool) -> None:
+    def __init__(
+        self,
+        line_ends: LineEnds = LineEnds.NORMALIZE,
+        line_limit: int | None = 998,
+        allow_nul: bool = False,
+    ) -> None:
         self._strict = line_ends is not _NORMALIZE
         self._line_limit = line_limit
         self._allow_nul = allow_nul
@@ -94,7 +107,10 @@ class DataWriter:
         self._line = 0
 
     def write(self, data: bytes) -> bytes:
-        """The next piece as it goes on the wire. Raises, and changes nothing, if it must not."""
+        """The next piece as it goes on the wire. A CR at its end is held back until it is known what follows.
+
+        Raises `LocalProtocolError`, and changes nothing, if it must not be sent.
+        """
         held_cr = data[-1:] == b"\r"
         if held_cr or self._held_cr:
             data = (b"\r" if self._held_cr else b"") + (data[:-1] if held_cr else data)
