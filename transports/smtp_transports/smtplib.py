@@ -24,7 +24,6 @@ import ssl
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
 from typing import Any, Self, TypeAlias, cast
 
 from smtp_proto import (
@@ -32,6 +31,7 @@ from smtp_proto import (
     ClientConnection,
     ConnectionLost,
     DataWriter,
+    EndOfMessage,
     Features,
     Limits,
     LocalProtocolError,
@@ -172,24 +172,36 @@ def _addr_only(addrstring: str) -> str:
     return address if name or address else addrstring
 
 
-def _envelope(address: str, what: str) -> str:
-    """`address` as MAIL and RCPT take it. Raises `ValueError` for what would end before its end."""
-    quoted = quoteaddr(address)
+def _envelope(address: str) -> str:
+    """`address` as MAIL and RCPT take it. Raises `ValueError` for one that would bring something along."""
+    quoted, given = quoteaddr(_one_line(address)), address.strip()
     inner = quoted[1:-1]
-    if quoted[:1] != "<" or quoted[-1:] != ">" or any(c in "<>\x7f" or c < " " for c in inner):
-        try:
-            Path(inner)  # in quotes they may stand
-        except LocalProtocolError:
-            if _one_line(quoted):
-                raise ValueError(f"not an address: {address!r}") from None
-    return f"{what}:{quoted}"
+    whole = quoted[-1:] == ">" and (given[:1] != "<" or given == quoted)
+    if not whole or not inner.isprintable() or (("<" in inner or ">" in inner) and not _is_path(inner)):
+        raise ValueError(f"not an address: {address!r}")
+    return quoted
+
+
+def _is_path(address: str) -> bool:
+    try:
+        Path(address)
+    except LocalProtocolError:
+        return False
+    return True
 
 
 def _recipient(address: str) -> str:
-    argument = _envelope(address, "to")
-    if argument == "to:<>":
+    quoted = _envelope(address)
+    if quoted == "<>":
         raise ValueError(f"a recipient without an address: {address!r}")
-    return argument
+    return quoted
+
+
+def _path(address: str) -> Path:
+    try:
+        return Path(address)
+    except LocalProtocolError:
+        return Path(_envelope(address)[1:-1])
 
 
 def _words(options: Iterable[str]) -> str:
@@ -327,9 +339,7 @@ class SMTP:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *args: object) -> None:
         try:
             code, msg = self.docmd("QUIT")
             if code != 221:
@@ -615,7 +625,7 @@ class SMTP:
 
         Raises `SMTPNotSupportedError` for SMTPUTF8 where it is not offered.
         """
-        argument = _envelope(sender, "from")
+        argument = f"from:{_envelope(sender)}"
         if options and self.does_esmtp:
             argument += _words(options)
             if any(option.lower() == "smtputf8" for option in options):
@@ -627,7 +637,7 @@ class SMTP:
 
     def rcpt(self, recip: str, options: Sequence[str] = ()) -> _Answer:
         """RCPT, for one recipient. `options`: ESMTP parameters."""
-        argument = _recipient(recip)
+        argument = f"to:{_recipient(recip)}"
         if options and self.does_esmtp:
             argument += _words(options)
         answer = self.docmd("rcpt", argument)
@@ -723,11 +733,11 @@ class SMTP:
         if not self.has_extn("auth"):
             raise SMTPNotSupportedError("SMTP AUTH extension not supported by server.")
         offered = self.esmtp_features["auth"].split()
-        self.user, self.password = user, password
         refusal = SMTPException("No suitable authentication method found.")
         for mechanism in _MECHANISMS:
             if mechanism not in offered or (mechanism == "CRAM-MD5" and not _has_md5()):
                 continue
+            self.user, self.password = user, password
             method = getattr(self, "auth_" + mechanism.lower().replace("-", "_"))
             try:
                 return self.auth(mechanism, method, initial_response_ok=initial_response_ok)
@@ -759,7 +769,8 @@ class SMTP:
         self.ehlo_or_helo_if_needed()
         recipients = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
         body = msg.encode("ascii") if isinstance(msg, str) else msg
-        self._check_encoding(from_addr, recipients, mail_options)
+        if self.sock:
+            self._check_encoding(from_addr, recipients, mail_options)
         self.last_result = None
         if recipients and self._may_pipeline():
             refused = self._send_at_once(from_addr, recipients, body, mail_options, rcpt_options)
@@ -810,11 +821,15 @@ class SMTP:
         conn = self._connection()
         wire = _Wire(self)
         whole, ask = parts(body)
+        options = _words(mail_options), _words(rcpt_options)
         try:
-            parameters = Parameters.from_text("MAIL", _words(mail_options))
-            of_rcpt = Parameters.from_text("RCPT", _words(rcpt_options))
+            parameters, of_rcpt = map(Parameters.from_text, ("MAIL", "RCPT"), options)
             rcpts = [Rcpt(forward_path=_path(address), parameters=of_rcpt) for address in recipients]
-            op = ops.send_message(conn, _path(sender), rcpts, whole, parameters=parameters)
+            path = _path(sender)
+        except LocalProtocolError:
+            return None
+        try:
+            op = ops.send_message(conn, path, rcpts, whole, parameters=parameters)
             result = Driver(conn, wire, _NO_TIMEOUTS).run(op, ask)
         except ConnectionLost as exc:
             self.last_result = exc.result
@@ -830,7 +845,9 @@ class SMTP:
             raise
         self.last_result = result
         self._take_back(conn)
-        return _refused(sender, recipients, rcpts, result)
+        if result.all_accepted:
+            return {}
+        return self._judge(sender, recipients, rcpts, [cast(Reply, one.reply) for one in result.outcomes])
 
     def _take_back(self, conn: ClientConnection) -> None:
         """The message is through: the single calls go on where the core stopped."""
@@ -840,6 +857,35 @@ class SMTP:
             self.file = ReplyStream(_LIMITS)
             self.file.receive_data(octets)
             self._conn = None
+
+    def _judge(
+        self, sender: str, recipients: list[str], rcpts: list[Rcpt], replies: list[Reply]
+    ) -> dict[str, _Answer]:
+        """Those who were refused; or raise, if nobody was accepted. `replies`: which decided, for each."""
+        refused: dict[str, _Answer] = {}
+        verdict: Reply | None = None
+        for recipient, rcpt, reply in zip(recipients, rcpts, replies, strict=True):
+            if isinstance(reply.to, Mail):
+                self._leave(reply.code)
+                raise SMTPSenderRefused(*_answer(reply), sender)
+            if reply.to is rcpt or (isinstance(reply.to, EndOfMessage) and not reply.is_positive):
+                refused[recipient] = _answer(reply)
+            if not isinstance(reply.to, Rcpt):  # that of another recipient is a 421
+                verdict = verdict or reply
+        if any(reply.is_positive for reply in replies):
+            return refused
+        if verdict is None:
+            raise SMTPRecipientsRefused(refused)
+        if isinstance(verdict.to, EndOfMessage):  # otherwise RSET has been said
+            self._leave(verdict.code)
+        raise SMTPDataError(*_answer(verdict))
+
+    def _leave(self, code: int) -> None:
+        """End a transaction that was refused with `code`."""
+        if code == 421:
+            self.close()
+        else:
+            self._rset()
 
     def _send_by_steps(
         self,
@@ -856,9 +902,9 @@ class SMTP:
             if self.has_extn("size"):
                 size = (f"size={len(body)}",)
         options = (*size, *mail_options) if self.does_esmtp else ()
-        _one_line(_envelope(sender, "mail from") + _words(options))
+        _envelope(sender), _words(options), _words(rcpt_options)
         for recipient in recipients:
-            _one_line("rcpt " + _recipient(recipient) + _words(rcpt_options))
+            _recipient(recipient)
         answers: list[_Answer | None] = [None] * len(recipients)
         self._is_sent = False
         try:
@@ -882,10 +928,7 @@ class SMTP:
 
         def refuse(answer: _Answer) -> None:
             answers[:] = [own or answer for own in answers]
-            if answer[0] == 421:
-                self.close()
-            else:
-                self._rset()
+            self._leave(answer[0])
 
         answer = self.mail(sender, mail_options)
         if not _is_good(answer):
@@ -1065,13 +1108,6 @@ def _own_name() -> str:
     return f"[{address}]"
 
 
-def _path(address: str) -> Path:
-    try:
-        return Path(address)
-    except LocalProtocolError:
-        return Path(quoteaddr(address)[1:-1])
-
-
 def _base64(text: str) -> str:
     return base64.b64encode(text.encode()).decode("ascii")
 
@@ -1096,31 +1132,6 @@ def _lost(exc: ConnectionLost, ended: bool) -> SMTPException:
     if exc.sending:
         return SMTPServerDisconnected("Server not connected")
     return SMTPServerDisconnected(f"Connection unexpectedly closed: {cause}")
-
-
-def _refused(sender: str, recipients: list[str], rcpts: list[Rcpt], result: SendResult) -> dict[str, _Answer]:
-    """Those who were refused; or raise, if nobody was accepted."""
-    if result.all_accepted:
-        return {}
-    refused: dict[str, _Answer] = {}
-    verdict: Reply | None = None
-    accepted = False
-    for recipient, rcpt, outcome in zip(recipients, rcpts, result.outcomes, strict=True):
-        reply = cast(Reply, outcome.reply)
-        if isinstance(reply.to, Mail):
-            raise SMTPSenderRefused(*_answer(reply), sender)
-        accepted = accepted or outcome.status is Status.ACCEPTED
-        if reply.to is rcpt:
-            refused[recipient] = _answer(reply)
-        elif not isinstance(reply.to, Rcpt):  # that of another: 421
-            verdict = verdict or reply
-            if outcome.status is not Status.ACCEPTED:
-                refused[recipient] = _answer(reply)
-    if accepted:
-        return refused
-    if verdict is None:
-        raise SMTPRecipientsRefused(refused)
-    raise SMTPDataError(*_answer(verdict))
 
 
 def _prompt() -> None:
