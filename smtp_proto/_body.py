@@ -100,6 +100,11 @@ class DataWriter:
         self._allow_nul = allow_nul
         self.begin()
 
+    @property
+    def takes_anything(self) -> bool:
+        """Whether there is nothing that it would refuse to write."""
+        return self._allow_nul and self._line_limit is None and not self._strict
+
     def begin(self) -> None:
         """Another body begins."""
         self._at_line_start = True

@@ -145,6 +145,8 @@ class ClientConnection(Connection):
 
     def check_body(self, body: bytes) -> None:
         """Raise what `send` would raise if `body`, a whole message, were sent with DATA."""
+        if self._data_writer.takes_anything:
+            return
         writer = DataWriter(self._line_ends, self.limits.text_line, self._allow_nul)
         writer.write(body)
         writer.end()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from .. import _rules
+from .._addresses import Path
 from .._client_connection import ClientConnection
 from .._commands import Data, EndOfMessage, Mail, MessageData, Rcpt
 from .._errors import (
@@ -22,7 +23,7 @@ from .._errors import (
     RemoteProtocolError,
     SMTPError,
 )
-from .._features import NO_PARAMETERS, ParameterValue
+from .._features import NO_PARAMETERS, ParameterValue, canonical_parameters
 from .._replies import Reply
 from .._state import State
 from ._client import reset
@@ -32,6 +33,11 @@ from ._wants import NextChunk, Op, Want
 # What a group may be: far below the socket buffers of anybody, far above what saves no more time.
 _GROUP_COMMANDS = 100
 _GROUP_OCTETS = 32768
+
+# An Enum member is slow to look up before Python 3.12.
+_EVENT = Want.EVENT
+_CLOSED, _DATA = State.CLOSED, State.DATA
+_OPEN = (State.MAIL, State.RCPT)
 
 # Pieces in which a body given as bytes is sent.
 _PIECE = 262144
@@ -73,13 +79,14 @@ def send_message(
         size = _size(body)
     mail = _mail(conn, sender, rcpts, body, size, parameters)
     for rcpt in rcpts:
-        _rules.check(conn, rcpt)
+        if rcpt._parameters:
+            _rules.check(conn, rcpt)
     delivery = delivery or Delivery()
     conn.send(mail)
     delivery.begin(conn, rcpts)
     try:
         yield from delivery.send_envelope(all_or_nothing)
-        if conn.state is State.DATA:
+        if conn.state is _DATA:
             wanted = delivery.is_wanted(all_or_nothing)
             if wanted:
                 if body is None:
@@ -124,25 +131,25 @@ def _mail(
     size: int | None,
     parameters: Mapping[str, ParameterValue],
 ) -> Mail:
-    mail = Mail(reverse_path=sender, parameters=parameters)
+    path = Path(sender)
     features = conn.features
     added: dict[str, ParameterValue] = {}
     if size is not None and "SIZE" in features:
-        if features.size is not None and size > features.size:
+        limit = features.size
+        if limit is not None and size > limit:
             raise LocalProtocolError(
-                f"a message of {size} octets; the server takes {features.size} (RFC 1870)", code=552
+                f"a message of {size} octets; the server takes {limit} (RFC 1870)", code=552
             )
         added["SIZE"] = size
     if body is not None and "8BITMIME" in features and not body.isascii():
         added["BODY"] = "8BITMIME"
-    paths = (mail.reverse_path, *(rcpt.forward_path for rcpt in rcpts))
-    if not all(path.is_ascii for path in paths):
+    if not (path.is_ascii and all(rcpt._forward_path._is_ascii for rcpt in rcpts)):
         if "SMTPUTF8" not in features:
             raise NotOffered("SMTPUTF8", "an address is not ASCII")
         added["SMTPUTF8"] = True
-    if not added:
-        return mail
-    return Mail(reverse_path=mail.reverse_path, parameters={**added, **mail.parameters})
+    if parameters:
+        added.update(canonical_parameters("MAIL", parameters))
+    return Mail(reverse_path=path, parameters=added)
 
 
 def _send_bytes(conn: ClientConnection, body: bytes, progress: Callable[[int], object] | None) -> Op[None]:
@@ -166,7 +173,7 @@ def _send_stream(conn: ClientConnection, progress: Callable[[int], object] | Non
 
 def _leave(conn: ClientConnection) -> Op[None]:
     """End a transaction that has no verdict. The result is known already: nothing here may mask it."""
-    if conn.state in (State.MAIL, State.RCPT):
+    if conn.state in _OPEN:
         try:
             yield from reset(conn)
         except SMTPError:
@@ -179,6 +186,7 @@ class Delivery:
     _conn: ClientConnection
 
     def __init__(self) -> None:
+        self._lmtp = False
         self._rcpts: Sequence[Rcpt] = ()
         self._rcpt_replies: list[Reply] = []
         self._refusal: Reply | None = None  # of the whole message: to MAIL, to DATA, or 421
@@ -189,6 +197,7 @@ class Delivery:
     def begin(self, conn: ClientConnection, rcpts: Sequence[Rcpt]) -> None:
         """The message is sent on `conn` to `rcpts`."""
         self._conn = conn
+        self._lmtp = conn.lmtp
         self._rcpts = rcpts
 
     def send_envelope(self, all_or_nothing: bool) -> Op[None]:
@@ -218,29 +227,29 @@ class Delivery:
 
     def collect(self) -> Op[None]:
         """Read the replies to all that was said."""
-        while self._conn.outstanding:
-            event = yield Want.EVENT
-            self._note(event)
+        conn, note = self._conn, self._note
+        while conn.outstanding:
+            note((yield _EVENT))
 
     def last_words(self) -> Op[None]:
         """Sending failed: a server that closed may have said why (RFC 5321 3.8)."""
         try:
-            while isinstance(event := (yield Want.EVENT), Reply):
+            while isinstance(event := (yield _EVENT), Reply):
                 self._note(event)
         except SMTPError:
             pass
 
     def _note(self, reply: Reply) -> None:
-        to = reply.to
-        if isinstance(to, EndOfMessage):
-            if self.sent:  # the verdict on a lone dot is none on the message
-                self._verdicts.append(reply)
-        elif isinstance(to, Rcpt):
+        to = reply._to
+        if type(to) is Rcpt:
             # After a refused MAIL the refusal of RCPT says nothing about the recipient.
             self._rcpt_replies.append(self._refusal or reply)
-        elif reply.code != 354 and not (isinstance(to, Mail) and reply.is_positive):
+        elif type(to) is EndOfMessage:
+            if self.sent:  # the verdict on a lone dot is none on the message
+                self._verdicts.append(reply)
+        elif reply._code != 354 and not (type(to) is Mail and reply.is_positive):
             self._refusal = self._refusal or reply
-        if self._conn.state is State.CLOSED:
+        if reply._code >= 400 and self._conn.state is _CLOSED:
             self._refusal = self._refusal or reply
 
     @property
@@ -253,22 +262,22 @@ class Delivery:
         verdicts = iter(self._verdicts)
         replies = iter(self._rcpt_replies)
         last: Reply | None = None
+        decided = None  # the last outcome for who was not refused alone: in SMTP the next one's too
         outcomes = []
         for rcpt in self._rcpts:
             reply = next(replies, None)
-            if reply is None or reply.is_positive:
-                if self._conn.lmtp or last is None:
-                    last = next(verdicts, None)
-                reply = last or self._refusal
-                outcomes.append(self._outcome(rcpt, reply))
+            if reply is not None and reply._code >= 300:
+                status = Status.REFUSED
             else:
-                outcomes.append(Outcome(recipient=rcpt.forward_path, status=Status.REFUSED, reply=reply))
+                if self._lmtp or decided is None:
+                    last = next(verdicts, None) or self._refusal
+                    decided = self._status(last)
+                reply, status = last, decided
+            outcomes.append(Outcome(recipient=rcpt._forward_path, status=status, reply=reply))
         return SendResult(outcomes=tuple(outcomes))
 
-    def _outcome(self, rcpt: Rcpt, reply: Reply | None) -> Outcome:
+    def _status(self, reply: Reply | None) -> Status:
         if reply is None:
-            status = Status.UNKNOWN if self.sent else Status.UNSENT
-        else:
-            taken = isinstance(reply.to, EndOfMessage) and reply.is_positive
-            status = Status.ACCEPTED if taken else Status.REFUSED
-        return Outcome(recipient=rcpt.forward_path, status=status, reply=reply)
+            return Status.UNKNOWN if self.sent else Status.UNSENT
+        taken = isinstance(reply.to, EndOfMessage) and reply.is_positive
+        return Status.ACCEPTED if taken else Status.REFUSED

@@ -28,6 +28,7 @@ Timeouts: TypeAlias = float | Mapping[Timer, float | None] | None
 """Seconds for every timer, or for some of them (None: wait for ever). Otherwise those of RFC 5321."""
 
 _READ = 65536
+_EVENT = Want.EVENT  # an Enum member is slow to look up before Python 3.12
 
 
 def seconds_for(timer: Timer, timeouts: Timeouts) -> float | None:
@@ -128,6 +129,7 @@ class Driver(_Driving):
             op.close()
 
     def _drive(self, op: Generator[Any, Any, _T], ask: Callable[[Any], object] | None) -> _T:
+        conn = self.conn
         answer: object = None
         thrown: Exception | None = None
         try:
@@ -142,7 +144,10 @@ class Driver(_Driving):
                         self.conn.fail()
                     raise
                 try:
-                    answer, thrown = self._fulfil(want, ask), None
+                    answer = conn.next_event() if want is _EVENT else NEED_DATA
+                    if answer is NEED_DATA:
+                        answer = self._fulfil(want, ask)
+                    thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
         finally:
@@ -155,7 +160,7 @@ class Driver(_Driving):
         return result
 
     def _fulfil(self, want: Want | NextChunk | Decide, ask: Callable[[Any], object] | None) -> object:
-        if want is Want.EVENT:
+        if want is _EVENT:
             return self._next_event()
         if not isinstance(want, Decide):
             self._flush()
@@ -228,6 +233,7 @@ class AsyncDriver(_Driving):
             op.close()
 
     async def _drive(self, op: Generator[Any, Any, _T], ask: Callable[[Any], Awaitable[object]] | None) -> _T:
+        conn = self.conn
         answer: object = None
         thrown: Exception | None = None
         try:
@@ -242,7 +248,10 @@ class AsyncDriver(_Driving):
                         self.conn.fail()
                     raise
                 try:
-                    answer, thrown = await self._fulfil(want, ask), None
+                    answer = conn.next_event() if want is _EVENT else NEED_DATA
+                    if answer is NEED_DATA:
+                        answer = await self._fulfil(want, ask)
+                    thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
         finally:
@@ -257,7 +266,7 @@ class AsyncDriver(_Driving):
     async def _fulfil(
         self, want: Want | NextChunk | Decide, ask: Callable[[Any], Awaitable[object]] | None
     ) -> object:
-        if want is Want.EVENT:
+        if want is _EVENT:
             return await self._next_event()
         if not isinstance(want, Decide):
             await self._flush()

@@ -18,12 +18,14 @@ import email.message
 import email.utils
 import hmac
 import io
+import math
 import re
 import socket
 import ssl
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Self, TypeAlias, cast
 
 from smtp_proto import (
@@ -45,7 +47,6 @@ from smtp_proto import (
     ReplyStream,
     Signal,
     State,
-    Timer,
     normalize_line_ends,
     ops,
 )
@@ -84,11 +85,12 @@ _Answer: TypeAlias = tuple[int, bytes]
 """A reply: its code, -1 if it has none, and its text, lines joined with line feeds."""
 
 _READ = 65536
+_NONE: dict[str, Any] = {}
 _BLANKS = b" \t\r\n"
 _MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")  # in the order in which `login` tries them
 _DEFAULT_TIMEOUT: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
 # A socket has a timeout of its own here.
-_NO_TIMEOUTS = dict.fromkeys(Timer)
+_FOR_EVER = math.inf
 # What the server sends is bounded; what the user sends is the user's affair.
 _LIMITS = Limits(reply_line=_MAXLINE, text_line=None)
 # Commands that neither open a transaction nor end one.
@@ -205,7 +207,7 @@ def _path(address: str) -> Path:
 
 
 def _words(options: Iterable[str]) -> str:
-    """ESMTP parameters as they stand behind the path. Raises `ValueError` for two in one, or none."""
+    """ESMTP parameters as they stand behind the path. Raises `ValueError` for two in one."""
     text = "".join(f" {option}" for option in options)
     if _one_line(text) and any(not option.isprintable() or " " in option for option in options):
         raise ValueError(f"an option is one word: {text!r}")
@@ -792,8 +794,8 @@ class SMTP:
             and not self.debuglevel
             and self.does_esmtp
             and not (self.file is not None and self.file.trailing_data)
-            and _SINGLE_CALLS.keys().isdisjoint(self.__dict__)
-            and all(getattr(type(self), name) is call for name, call in _SINGLE_CALLS.items())
+            and _SINGLE_CALLS.isdisjoint(self.__dict__)
+            and _calls_of(type(self)) == _OWN_CALLS
         )
 
     def _connection(self) -> ClientConnection:
@@ -821,16 +823,17 @@ class SMTP:
         conn = self._connection()
         wire = _Wire(self)
         whole, ask = parts(body)
-        options = _words(mail_options), _words(rcpt_options)
+        of_mail, of_rcpt = _words(mail_options), _words(rcpt_options)
         try:
-            parameters, of_rcpt = map(Parameters.from_text, ("MAIL", "RCPT"), options)
-            rcpts = [Rcpt(forward_path=_path(address), parameters=of_rcpt) for address in recipients]
+            parameters = Parameters.from_text("MAIL", of_mail) if of_mail else _NONE
+            for_rcpt = Parameters.from_text("RCPT", of_rcpt) if of_rcpt else _NONE
+            rcpts = [Rcpt(forward_path=_path(address), parameters=for_rcpt) for address in recipients]
             path = _path(sender)
         except LocalProtocolError:
             return None
         try:
             op = ops.send_message(conn, path, rcpts, whole, parameters=parameters)
-            result = Driver(conn, wire, _NO_TIMEOUTS).run(op, ask)
+            result = Driver(conn, wire, _FOR_EVER).run(op, ask)
         except ConnectionLost as exc:
             self.last_result = exc.result
             self.close()
@@ -1089,10 +1092,9 @@ class LMTP(SMTP):
 
 
 # Whoever overrides one of these wants to be called.
-_SINGLE_CALLS = {
-    name: getattr(SMTP, name)
-    for name in ("send", "putcmd", "getreply", "docmd", "mail", "rcpt", "data", "rset", "_rset")
-}
+_SINGLE_CALLS = frozenset(("send", "putcmd", "getreply", "docmd", "mail", "rcpt", "data", "rset", "_rset"))
+_calls_of = attrgetter(*_SINGLE_CALLS)
+_OWN_CALLS = _calls_of(SMTP)
 # The module `socket` is sometimes replaced here.
 _TCP, _NODELAY = socket.IPPROTO_TCP, socket.TCP_NODELAY
 
