@@ -230,6 +230,9 @@ class Delivery:
         conn, note = self._conn, self._note
         while conn.outstanding:
             note((yield _EVENT))
+            # What came along is read without a turn of the loop for each.
+            while conn.outstanding and isinstance(event := conn.next_event(), Reply):
+                note(event)
 
     def last_words(self) -> Op[None]:
         """Sending failed: a server that closed may have said why (RFC 5321 3.8)."""

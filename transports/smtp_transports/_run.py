@@ -101,6 +101,8 @@ class _Driving:
         return TimedOut(self.conn.timer, self._seconds() or 0)
 
     def _seconds(self) -> float | None:
+        if type(self._timeouts) is float:
+            return self._timeouts
         return seconds_for(self.conn.timer, self._timeouts)
 
 
@@ -144,9 +146,10 @@ class Driver(_Driving):
                         self.conn.fail()
                     raise
                 try:
-                    answer = conn.next_event() if want is _EVENT else NEED_DATA
-                    if answer is NEED_DATA:
+                    if want is not _EVENT:
                         answer = self._fulfil(want, ask)
+                    elif (answer := conn.next_event()) is NEED_DATA:
+                        answer = self._wait()
                     thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
@@ -160,8 +163,6 @@ class Driver(_Driving):
         return result
 
     def _fulfil(self, want: Want | NextChunk | Decide, ask: Callable[[Any], object] | None) -> object:
-        if want is _EVENT:
-            return self._next_event()
         if not isinstance(want, Decide):
             self._flush()
         if want is Want.TLS:
@@ -172,13 +173,12 @@ class Driver(_Driving):
             return ask(want)
         return None
 
-    def _next_event(self) -> object:
-        event = self.conn.next_event()
-        if event is not NEED_DATA:
-            return event
+    def _wait(self) -> object:
+        """The next event, which is not there yet."""
         self._flush()
         left = seconds = self._seconds()
         deadline = None if seconds is None else self._clock() + seconds
+        event: object = NEED_DATA
         while event is NEED_DATA:
             self._check_stop()
             if left is not None and left <= 0:
@@ -248,9 +248,10 @@ class AsyncDriver(_Driving):
                         self.conn.fail()
                     raise
                 try:
-                    answer = conn.next_event() if want is _EVENT else NEED_DATA
-                    if answer is NEED_DATA:
+                    if want is not _EVENT:
                         answer = await self._fulfil(want, ask)
+                    elif (answer := conn.next_event()) is NEED_DATA:
+                        answer = await self._wait()
                     thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
@@ -266,8 +267,6 @@ class AsyncDriver(_Driving):
     async def _fulfil(
         self, want: Want | NextChunk | Decide, ask: Callable[[Any], Awaitable[object]] | None
     ) -> object:
-        if want is _EVENT:
-            return await self._next_event()
         if not isinstance(want, Decide):
             await self._flush()
         if want is Want.TLS:
@@ -278,13 +277,12 @@ class AsyncDriver(_Driving):
             return await ask(want)
         return None
 
-    async def _next_event(self) -> object:
-        event = self.conn.next_event()
-        if event is not NEED_DATA:
-            return event
+    async def _wait(self) -> object:
+        """The next event, which is not there yet."""
         await self._flush()
         left = seconds = self._seconds()
         deadline = None if seconds is None else self._clock() + seconds
+        event: object = NEED_DATA
         while event is NEED_DATA:
             self._check_stop()
             if left is not None and left <= 0:
