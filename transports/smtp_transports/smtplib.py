@@ -238,7 +238,7 @@ def _outcome(recipient: str, answer: _Answer | None, sent: bool) -> Outcome:
     if answer is None:
         status = Status.UNKNOWN if sent else Status.UNSENT
     else:
-        status = Status.ACCEPTED if _is_good(answer) else Status.REFUSED
+        status = Status.ACCEPTED if sent and _is_good(answer) else Status.REFUSED
         with contextlib.suppress(LocalProtocolError):  # a code that no RFC knows
             lines = answer[1].decode("utf-8", "surrogateescape").split("\n")
             reply = Reply(code=answer[0], lines=lines)
@@ -847,6 +847,8 @@ class SMTP:
             self.close()
             raise
         self.last_result = result
+        if "SMTPUTF8" in parameters:
+            self.command_encoding = "utf-8"
         self._take_back(conn)
         if result.all_accepted:
             return {}
@@ -867,19 +869,23 @@ class SMTP:
         """Those who were refused; or raise, if nobody was accepted. `replies`: which decided, for each."""
         refused: dict[str, _Answer] = {}
         verdict: Reply | None = None
+        accepted = False
         for recipient, rcpt, reply in zip(recipients, rcpts, replies, strict=True):
             if isinstance(reply.to, Mail):
                 self._leave(reply.code)
                 raise SMTPSenderRefused(*_answer(reply), sender)
-            if reply.to is rcpt or (isinstance(reply.to, EndOfMessage) and not reply.is_positive):
+            of_message = isinstance(reply.to, EndOfMessage)
+            accepted = accepted or (of_message and reply.is_positive)
+            if reply.to is rcpt or (of_message and not reply.is_positive):
                 refused[recipient] = _answer(reply)
             if not isinstance(reply.to, Rcpt):  # that of another recipient is a 421
                 verdict = verdict or reply
-        if any(reply.is_positive for reply in replies):
+        if accepted:
             return refused
+        self.command_encoding = "ascii"  # there was a RSET
         if verdict is None:
             raise SMTPRecipientsRefused(refused)
-        if isinstance(verdict.to, EndOfMessage):  # otherwise RSET has been said
+        if isinstance(verdict.to, EndOfMessage):  # and here there was none
             self._leave(verdict.code)
         raise SMTPDataError(*_answer(verdict))
 
@@ -954,6 +960,7 @@ class SMTP:
         except SMTPDataError as exc:
             refuse((exc.smtp_code, cast(bytes, exc.smtp_error)))
             raise
+        self._is_sent = True
         verdicts = iter(self._verdicts or (answer,))
         for at, recipient in enumerate(recipients):
             if answers[at] is None:
