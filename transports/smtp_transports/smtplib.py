@@ -822,6 +822,7 @@ class SMTP:
         """None for what the core does not take: nothing has been said then."""
         conn = self._connection()
         wire = _Wire(self)
+        delivery = ops.Delivery()
         whole, ask = parts(body)
         of_mail, of_rcpt = _words(mail_options), _words(rcpt_options)
         try:
@@ -832,18 +833,16 @@ class SMTP:
         except LocalProtocolError:
             return None
         try:
-            op = ops.send_message(conn, path, rcpts, whole, parameters=parameters)
+            op = ops.send_message(conn, path, rcpts, whole, parameters=parameters, delivery=delivery)
             result = Driver(conn, wire, _FOR_EVER).run(op, ask)
         except ConnectionLost as exc:
-            self.last_result = exc.result
+            self.last_result = delivery.result()
             self.close()
             raise _lost(exc, wire.ended) from exc
-        except (LocalProtocolError, NotOffered):
-            if conn.is_usable:
+        except BaseException as exc:
+            if conn.is_usable and isinstance(exc, LocalProtocolError | NotOffered):
                 return None
-            self.close()
-            raise
-        except BaseException:
+            self.last_result = delivery.result()
             self.close()
             raise
         self.last_result = result
