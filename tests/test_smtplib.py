@@ -286,7 +286,7 @@ def test_a_certificate_for_another_name_is_not_trusted() -> None:
         connected._host = "wrong.example"
         with pytest.raises(ssl.SSLCertVerificationError, match=r"wrong\.example"):
             connected.starttls(context=certificates().client)
-        connected.close()
+        assert connected.sock is None
 
 
 def test_a_context_that_checks_nothing_can_still_be_had() -> None:
@@ -445,6 +445,25 @@ def test_a_line_has_an_end() -> None:
         assert smtp.sock is None
 
 
+# What `int` would take for a code, or half of one.
+NO_CODES = [b"+25 x", b" 25 x", b"2_0 x", b"25", b"\xd9\xa2\xd9\xa5x", b"abc", b""]
+
+
+@pytest.mark.parametrize("line", NO_CODES)
+def test_a_reply_has_three_digits_or_no_code(line: bytes) -> None:
+    with client(answers={"NOOP": [line + b"\r\n"]}) as (smtp, _):
+        assert smtp.noop()[0] == -1
+        assert smtp.noop()[0] == 250
+
+
+@pytest.mark.parametrize("half", [b"250-first\r\n", b"250-first\r\n250 sec", b"250 one", b"2"])
+def test_half_a_reply_is_none(half: bytes) -> None:
+    with client(answers={"NOOP": [half]}, closes_after=1) as (smtp, _):
+        with pytest.raises(dropin.SMTPServerDisconnected, match="Connection unexpectedly closed"):
+            smtp.noop()
+        assert smtp.sock is None
+
+
 # --- What a caller may not say
 
 INJECTED: dict[str, tuple[str, Sequence[Any]]] = {
@@ -519,6 +538,20 @@ def test_recipients_without_an_address_are_none(empty: str) -> None:
         assert [line for line in there.heard[0] if line.startswith(b"RCPT")] == [
             b"RCPT TO:<%s>" % RECIPIENT.encode()
         ]
+
+
+@WAYS
+@pytest.mark.parametrize("empty", ["", "<>"])
+def test_nobody_is_no_recipient(empty: str, offers: list[bytes]) -> None:
+    with client(*offers) as (smtp, there):
+        smtp.ehlo()
+        with pytest.raises(ValueError):  # noqa: PT011
+            smtp.sendmail(SENDER, [RECIPIENT, empty], MESSAGE)
+        assert not [line for line in there.heard[0] if line.startswith(b"RCPT")]
+        assert not there.servers[0].open
+        smtp.mail(SENDER)
+        with pytest.raises(ValueError):  # noqa: PT011
+            smtp.rcpt(empty)
 
 
 def test_the_members_of_a_group_are_recipients() -> None:
@@ -755,6 +788,13 @@ def test_a_body_that_lmtp_refuses_for_everybody_is_refused(offers: list[bytes]) 
             lmtp.sendmail(SENDER, [RECIPIENT, OTHER], MESSAGE)
         assert isinstance(caught.value, (dropin.SMTPDataError, dropin.SMTPRecipientsRefused))
         assert lmtp.sendmail(SENDER, [RECIPIENT, OTHER], MESSAGE) == {}
+
+
+def test_lmtp_connects_to_nowhere_in_particular_as_smtp_does() -> None:
+    with net(dropin, Script(lmtp=True)) as there:
+        dropin.LMTP().connect("")
+        dropin.SMTP().connect("")
+        assert there.addresses == [(("", 25), None)] * 2
 
 
 # --- Where the standard library uses smtplib

@@ -78,6 +78,11 @@ def error(exc: Exception) -> Any:
     return type(exc).__name__, exc.args, vars(exc), str(exc), isinstance(exc, OSError) and exc.errno
 
 
+def is_told(name: str, client: Any) -> bool:
+    """The encoding of commands means nothing where there is no connection."""
+    return name != "command_encoding" or getattr(client, "sock", None) is not None
+
+
 def depends_on_order(name: str, args: tuple[Any, ...]) -> bool:
     """Whether there is more than one thing wrong with a call on a closed connection."""
     return name == "getreply" or any(isinstance(arg, str) and not arg.isascii() for arg in args)
@@ -147,7 +152,7 @@ def history(whose: str, dialogue: Dialogue) -> tuple[list[Told], Net]:
                 name,
                 None if outcome is there else outcome,
                 getattr(there, "sock", None) is not None,
-                {name: getattr(there, name, "nothing") for name in ATTRIBUTES},
+                {name: getattr(there, name, "nothing") for name in ATTRIBUTES if is_told(name, there)},
             )
         )
         return result
@@ -164,15 +169,16 @@ def history(whose: str, dialogue: Dialogue) -> tuple[list[Told], Net]:
 
 
 def as_declared(ours: bytes, theirs: bytes) -> bytes:
-    """`theirs` where `ours` declares the body otherwise: SIZE with the last line end if the caller gave none,
-    and BODY=8BITMIME for octets beyond ASCII.
+    """`theirs` where `ours` declares the same otherwise: SIZE with the last line end if the caller gave none,
+    and what octets beyond ASCII need, BODY=8BITMIME in the body and SMTPUTF8 in the address.
     """
     if not theirs.startswith(b"MAIL "):
         return ours
     size = re.search(rb"(?<= SIZE=)\d+", theirs)
     sizes = [int(size[0]), int(size[0]) + 2] if size else [0]
     forms = [re.sub(rb"(?<= SIZE=)\d+", b"%d" % octets, theirs) for octets in sizes]
-    return theirs if ours in forms or ours.replace(b" BODY=8BITMIME", b"") in forms else ours
+    without = [ours, ours.replace(b" BODY=8BITMIME", b""), ours.replace(b" SMTPUTF8", b"")]
+    return theirs if any(form in forms for form in without) else ours
 
 
 def compare(dialogue: Dialogue) -> None:
@@ -196,7 +202,7 @@ CODES = {
     "RCPT": [251, 450, 550, 553, 421, 503],
     "DATA": [451, 503, 554, 421, 250],
     ".": [451, 452, 552, 554, 421],
-    "RSET": [421, 500],
+    "RSET": [500],
     "NOOP": [421, 500, 200],
     "VRFY": [250, 251, 550, 502],
     "EXPN": [250, 502],
@@ -497,6 +503,16 @@ DIFFERENT = {
     "text beyond ASCII": Difference(
         "smtplib says DATA before it finds that it cannot say the text",
         Dialogue(Script(), [step("mail", ""), step("rcpt", ONE), step("data", "caf\xe9"), step("noop")]),
+    ),
+    "SMTPUTF8": Difference(
+        "smtplib lets a later address beyond ASCII go without the option that it needs",
+        Dialogue(
+            Script(offers=[b"SMTPUTF8", *PIPELINING]),
+            [
+                step("sendmail", "j\xf6rg@sender.example", ONE, b"x\r\n", ["SMTPUTF8"]),
+                step("sendmail", "j\xf6rg@sender.example", ONE, b"x\r\n"),
+            ],
+        ),
     ),
     "no sender": Difference(
         "smtplib says MAIL FROM:<None>",

@@ -68,7 +68,7 @@ class Server:
 
     `heard`: what took effect or was refused on its merits, verbs and keywords in upper case. What was out of
     order, and refused for that, is left out: a client that pipelines says it because it cannot know better.
-    `open`: a transaction is, at the end.
+    So is RSET where such a client took the transaction back with a body for nobody. `open`: a transaction is.
     """
 
     def __init__(self, script: Script) -> None:
@@ -117,6 +117,9 @@ class Server:
             self.to_say += USUAL["DATA"]
         elif not in_order:
             self.to_say += OUT_OF_ORDER
+        elif verb == "RSET" and self.script.careless and self.script.pipelining:
+            self.to_say += USUAL["RSET"]
+            self._did(verb, b"250")
         elif verb == "AUTH":
             self._auth(line)
         else:
