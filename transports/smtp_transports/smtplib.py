@@ -208,6 +208,8 @@ def _path(address: str) -> Path:
 
 def _words(options: Iterable[str]) -> str:
     """ESMTP parameters as they stand behind the path. Raises `ValueError` for two in one."""
+    if not options:
+        return ""
     text = "".join(f" {option}" for option in options)
     if _one_line(text) and any(not option.isprintable() or " " in option for option in options):
         raise ValueError(f"an option is one word: {text!r}")
@@ -252,6 +254,8 @@ def _verified(
     if keyfile is not None or certfile is not None:
         if context is not None:
             raise ValueError("context excludes keyfile and certfile")
+        if certfile is None:
+            raise ValueError("a keyfile without its certfile")
         warnings.warn("keyfile and certfile are deprecated: pass a context", DeprecationWarning, stacklevel=3)
     if context is None:
         context = ssl.create_default_context()
@@ -414,7 +418,7 @@ class SMTP:
         self._challenged = False
         self._is_idle = True
 
-    def starttls_context(self, context: ssl.SSLContext) -> _Answer:
+    def _start_tls(self, context: ssl.SSLContext) -> _Answer:
         """STARTTLS and the handshake with `context`."""
         self.ehlo_or_helo_if_needed()
         if not self.has_extn("starttls"):
@@ -442,7 +446,7 @@ class SMTP:
             Raises `SMTPNotSupportedError` if it is not offered, `SMTPResponseException` if it is refused, and
             `ssl.SSLError` if the handshake fails, after which there is no connection.
             """
-            return self.starttls_context(_verified(context))
+            return self._start_tls(_verified(context))
 
     else:
 
@@ -457,7 +461,7 @@ class SMTP:
             Raises `SMTPNotSupportedError` if it is not offered, `SMTPResponseException` if it is refused, and
             `ssl.SSLError` if the handshake fails, after which there is no connection.
             """
-            return self.starttls_context(_verified(context, keyfile, certfile))
+            return self._start_tls(_verified(context, keyfile, certfile))
 
     def close(self) -> None:
         """Close the socket without a word."""
