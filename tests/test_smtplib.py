@@ -396,9 +396,9 @@ def test_debug_output_tells_no_secrets_that_are_sent_by_hand(capsys: pytest.Capt
 # --- Debug output
 
 
-def debug_output(module: Any, level: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def debug_output(module: Any, level: int, capsys: pytest.CaptureFixture[str], *offers: bytes) -> list[str]:
     capsys.readouterr()
-    with net(module, Script(offers=[b"SIZE 1000"])):
+    with net(module, Script(offers=[b"SIZE 1000", *offers])):
         smtp = module.SMTP()
         smtp.set_debuglevel(level)
         smtp.connect("mx.example", 2525)
@@ -410,8 +410,11 @@ def debug_output(module: Any, level: int, capsys: pytest.CaptureFixture[str]) ->
     return capsys.readouterr().err.splitlines()
 
 
-def test_debug_output_is_that_of_the_standard_module(capsys: pytest.CaptureFixture[str]) -> None:
-    ours, theirs = (debug_output(module, 1, capsys) for module in (dropin, standard))
+@WAYS
+def test_debug_output_is_that_of_the_standard_module(
+    offers: list[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = (debug_output(module, 1, capsys, *offers) for module in (dropin, standard))
     assert len(ours) > 20
     for one, other in zip(ours, theirs, strict=True):
         assert one.lower() == other.lower()

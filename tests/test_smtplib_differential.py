@@ -419,16 +419,63 @@ def test_both_say_the_same_with_lmtp_and_one_recipient(script: Script, steps: li
     compare(Dialogue(script, joined(steps), "LMTP"))
 
 
+PIPELINING = (b"PIPELINING",)
+ONE, TWO = "grace@mx.example", "edsger@mx.example"
+SENDMAIL = step("sendmail", "ada@sender.example", [ONE, TWO], b"x\r\n")
+CHALLENGE = reply(334, b"PENoYWxsZW5nZT4=")
+
+# What is drawn seldom.
+DIALOGUES = {
+    "mail by hand": Dialogue(
+        Script(offers=PIPELINING),
+        [step("ehlo"), step("send", "MAIL FROM:<>\r\n"), step("getreply"), SENDMAIL, SENDMAIL],
+    ),
+    "half a transaction": Dialogue(
+        Script(offers=PIPELINING), [step("ehlo"), step("mail", ""), step("rcpt", ONE), SENDMAIL, SENDMAIL]
+    ),
+    "already authenticated": Dialogue(
+        Script(offers=[b"AUTH PLAIN"], answers={"AUTH": [reply(503)]}), [step("login", "user", "password")]
+    ),
+    "challenges for ever": Dialogue(
+        Script(offers=[b"AUTH LOGIN"], answers={"AUTH": [CHALLENGE] * 20}),
+        [step("login", "user", "password")],
+    ),
+    "each mechanism refused": Dialogue(
+        Script(
+            offers=[b"AUTH PLAIN LOGIN CRAM-MD5"],
+            answers={"AUTH": [CHALLENGE, reply(535, b"a"), reply(535, b"b"), CHALLENGE, reply(535, b"c")]},
+        ),
+        [step("login", "user", "password")],
+    ),
+    "capitals": Dialogue(Script(offers=PIPELINING), [step("ehlo"), step("has_extn", "PipeLining")]),
+    "options without ESMTP": Dialogue(
+        Script(offers=PIPELINING, answers={"EHLO": [reply(502)]}),
+        [step("sendmail", "", ONE, b"x\r\n", ["BODY=8BITMIME"], ["NOTIFY=NEVER"])],
+    ),
+    "421 behind one who was accepted": Dialogue(
+        Script(offers=PIPELINING, answers={"RCPT": [reply(250), reply(421)]}), [SENDMAIL, step("noop")]
+    ),
+    "421 to a body": Dialogue(
+        Script(offers=PIPELINING, answers={".": [reply(421, b"a", b"b")]}), [SENDMAIL, step("noop")]
+    ),
+    "nobody": Dialogue(Script(offers=PIPELINING), [step("sendmail", "", [], b"x\r\n"), SENDMAIL]),
+    "QUIT refused": Dialogue(
+        Script(answers={"QUIT": [reply(500, b"no")]}), [step("__exit__", None, None, None), step("noop")]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DIALOGUES)
+def test_both_say_the_same_in_this_dialogue(name: str) -> None:
+    compare(DIALOGUES[name])
+
+
 # --- What was mended
 
 
 class Difference(NamedTuple):
     reason: str
     dialogue: Dialogue
-
-
-PIPELINING = (b"PIPELINING",)
-ONE, TWO = "grace@mx.example", "edsger@mx.example"
 
 
 def headers(**values: str) -> EmailMessage:
