@@ -111,7 +111,8 @@ def send_message(
         # A message that stops in the middle can be taken back only by hanging up.
         conn.fail()
         raise
-    yield from _leave(conn)
+    if conn.state in _OPEN:
+        yield from _leave(conn)
     return delivery.result()
 
 
@@ -173,11 +174,10 @@ def _send_stream(conn: ClientConnection, progress: Callable[[int], object] | Non
 
 def _leave(conn: ClientConnection) -> Op[None]:
     """End a transaction that has no verdict. The result is known already: nothing here may mask it."""
-    if conn.state in _OPEN:
-        try:
-            yield from reset(conn)
-        except SMTPError:
-            conn.fail()
+    try:
+        yield from reset(conn)
+    except SMTPError:
+        conn.fail()
 
 
 class Delivery:
@@ -221,6 +221,8 @@ class Delivery:
         """Whether, for all that is known, somebody takes the message."""
         if self._refusal is not None:
             return False
+        if not self._rcpt_replies:
+            return True
         missing = len(self._rcpts) - len(self._rcpt_replies)
         good = sum(reply.is_positive for reply in self._rcpt_replies)
         return good + missing == len(self._rcpts) if all_or_nothing else good + missing > 0
