@@ -584,10 +584,12 @@ def test_the_envelope_goes_out_at_once_where_the_server_offers_it() -> None:
     with client(b"PIPELINING") as (smtp, there):
         smtp.ehlo()
         there.servers[0].writes.clear()
-        assert smtp.sendmail(*TO_SEND) == smtp.sendmail(*TO_SEND) == {}
+        assert smtp.sendmail(*TO_SEND) == {}
+        assert smtp.noop()[0] == 250
+        assert smtp.sendmail(*TO_SEND) == {}
         writes = there.servers[0].writes
         assert [write.count(b"\r\n") for write in writes if b"MAIL" in write.upper()] == [4, 4]
-        assert len(writes) == 4
+        assert len(writes) == 5
         assert len(bodies(there)) == 2
 
 
@@ -781,6 +783,17 @@ def test_lmtp_answers_for_each_recipient(way: str, tmp_path: Path) -> None:
         (b"two\r\n", "b@x.example"),
         (b"two\r\n", "c@x.example"),
     ]
+
+
+@WAYS
+def test_each_answer_of_lmtp_is_that_of_its_recipient(offers: list[bytes]) -> None:
+    answers = {"RCPT": [reply(250), reply(550, b"who"), reply(250)], ".": [reply(452, b"full"), reply(250)]}
+    with client(*offers, kind="LMTP", answers=answers) as (lmtp, _):
+        refused = lmtp.sendmail(SENDER, [RECIPIENT, OTHER, THIRD], MESSAGE)
+        assert refused == {RECIPIENT: (452, b"full"), OTHER: (550, b"who")}
+        assert [one.reply.code for one in lmtp.last_result.outcomes] == [452, 550, 250]
+        assert [one.recipient for one in lmtp.last_result.accepted] == [THIRD]
+        assert lmtp.sendmail(SENDER, [RECIPIENT, OTHER, THIRD], MESSAGE) == {}
 
 
 @WAYS
