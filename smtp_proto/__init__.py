@@ -1,7 +1,7 @@
 """SMTP and LMTP as a state machine: octets in, messages out, both roles, no I/O."""
 
 from ._addresses import Path
-from ._body import LineEnds
+from ._body import DataWriter, LineEnds, normalize_line_ends
 from ._client_connection import ClientConnection
 from ._commands import (
     Auth,
@@ -40,6 +40,7 @@ from ._errors import (
 from ._features import Features, OriginalRecipient, Parameters
 from ._limits import Limits, Timer
 from ._replies import AuthChallenge, Greeting, Hello, Reply
+from ._reply_stream import RawReply, ReplyStream
 from ._server_connection import ServerConnection
 from ._state import State
 
@@ -55,6 +56,7 @@ __all__ = [
     "Command",
     "ConnectionLost",
     "Data",
+    "DataWriter",
     "Ehlo",
     "EndOfMessage",
     "Expn",
@@ -77,10 +79,12 @@ __all__ = [
     "Path",
     "ProtocolError",
     "Quit",
+    "RawReply",
     "Rcpt",
     "Refused",
     "RemoteProtocolError",
     "Reply",
+    "ReplyStream",
     "Rset",
     "SMTPError",
     "ServerConnection",
@@ -91,4 +95,5 @@ __all__ = [
     "Timer",
     "UnknownCommand",
     "Vrfy",
+    "normalize_line_ends",
 ]

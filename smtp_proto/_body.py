@@ -75,15 +75,29 @@ _NORMALIZE = LineEnds.NORMALIZE  # an Enum member is slow to look up before Pyth
 
 
 class TextWriter:
-    """A message of text on its way out: regular line ends, and a last line that is complete."""
+    """A message of text on its way out: regular line ends, and a last line that is complete.
+
+    `line_ends`: what becomes of bare CR and LF. `line_limit`: the longest line in octets, without its
+    CRLF; None for no limit. `allow_nul`: let NUL pass.
+    """
 
     __slots__ = ("_allow_nul", "_at_line_start", "_held_cr", "_line", "_line_limit", "_strict")
 
-    def __init__(self, line_ends: LineEnds, line_limit: int | None, allow_nul: bool) -> None:
+    def __init__(
+        self,
+        line_ends: LineEnds = LineEnds.NORMALIZE,
+        line_limit: int | None = 998,
+        allow_nul: bool = False,
+    ) -> None:
         self._strict = line_ends is not _NORMALIZE
         self._line_limit = line_limit
         self._allow_nul = allow_nul
         self.begin()
+
+    @property
+    def takes_anything(self) -> bool:
+        """Whether there is nothing that it would refuse to write."""
+        return self._allow_nul and self._line_limit is None and not self._strict
 
     def begin(self) -> None:
         """Another body begins."""
@@ -129,7 +143,13 @@ class TextWriter:
 
 
 class DataWriter(TextWriter):
-    """The same after DATA: with stuffed dots, and the end."""
+    """The same after DATA: with stuffed dots, and the end (RFC 5321 4.5.2).
+
+        writer = DataWriter()
+        writer.write(b".a\n") + writer.end()     # b"..a\r\n.\r\n"
+
+    Every `ClientConnection` has one of its own; this is for those who write DATA by hand.
+    """
 
     __slots__ = ()
 

@@ -32,6 +32,7 @@ from ._commands import (
 )
 from ._connection import CLOSED, NEED_DATA, NO_FEATURES, PAUSED, Connection, Signal, name
 from ._errors import LocalProtocolError, ProtocolError
+from ._features import Features
 from ._limits import DEFAULT_LIMITS, Limits, Timer
 from ._readers import ReplyReader
 from ._replies import Hello, Reply
@@ -67,9 +68,10 @@ class ClientConnection(Connection):
         conn.send(Ehlo(domain="client.example"))
         conn.data_to_send()                       # b"EHLO client.example\\r\\n"
 
-    `tls`: TLS was there from the start. `line_ends`: what becomes of bare CR and LF in a message.
-    `allow_nul`: send NUL in a message, which RFC 5321 forbids. `strict_replies`: take no bare LF for
-    the end of a reply's line, as most clients do.
+    `features`: somebody else has read the greeting and the answer to EHLO, which offered these; the
+    connection begins `READY`. `tls`: TLS was there from the start. `line_ends`: what becomes of bare CR
+    and LF in a message. `allow_nul`: send NUL in a message, which RFC 5321 forbids. `strict_replies`:
+    take no bare LF for the end of a reply's line, as most clients do.
     """
 
     __slots__ = (
@@ -93,19 +95,23 @@ class ClientConnection(Connection):
         *,
         lmtp: bool = False,
         tls: bool = False,
+        features: Features | None = None,
         limits: Limits = DEFAULT_LIMITS,
         line_ends: Literal[LineEnds.NORMALIZE, LineEnds.STRICT] = LineEnds.NORMALIZE,
         allow_nul: bool = False,
         strict_replies: bool = False,
     ) -> None:
-        super().__init__(lmtp=lmtp, tls=tls, limits=limits)
+        state = State.GREETING if features is None else State.READY
+        super().__init__(lmtp=lmtp, tls=tls, limits=limits, state=state, features=features or NO_FEATURES)
         self._line_ends = line_ends
         self._allow_nul = allow_nul
-        self._predicted = Machine()
+        self._predicted = Machine(state)
         self._mispredicted = False
         # Everything said and not answered yet, and where in the stream its answer begins at the earliest.
         # A last chunk stands in it too, before the EndOfMessage that its reply answers.
-        self._pending: deque[tuple[Command, int]] = deque(((OPENING, 0),))
+        self._pending: deque[tuple[Command, int]] = deque()
+        if features is None:
+            self._pending.append((OPENING, 0))
         self._replies = ReplyReader(limits, bare_lf=not strict_replies)
         self._data_writer = DataWriter(line_ends, limits.text_line, allow_nul)
         self._body: DataWriter | ChunkWriter | None = None
@@ -139,6 +145,8 @@ class ClientConnection(Connection):
 
     def check_body(self, body: bytes) -> None:
         """Raise what `send` would raise if `body`, a whole message, were sent with DATA."""
+        if self._data_writer.takes_anything:
+            return
         writer = self.text_writer()
         writer.write(body)
         writer.end()

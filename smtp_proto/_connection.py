@@ -72,18 +72,26 @@ class Connection:
     """What the server offered in its last answer to EHLO; empty before, after HELO, and after STARTTLS."""
     limits: Limits
 
-    def __init__(self, *, lmtp: bool, tls: bool, limits: Limits) -> None:
+    def __init__(
+        self,
+        *,
+        lmtp: bool,
+        tls: bool,
+        limits: Limits,
+        state: State = State.GREETING,
+        features: Features = NO_FEATURES,
+    ) -> None:
         self.lmtp = lmtp
         self.tls = tls
         self.limits = limits
         self.authenticated = False
-        self.features = NO_FEATURES
+        self.features = features
         self._mail: Mail | None = None
         self._buffer = ReceiveBuffer()
         self._out: list[bytes] = []
         self._eof = False
         self._error: RemoteProtocolError | None = None
-        self._machine = Machine()
+        self._machine = Machine(state)
 
     @property
     def is_usable(self) -> bool:
@@ -110,6 +118,11 @@ class Connection:
             raise LocalProtocolError("octets after the end of file")
         self._eof = not data
         self._buffer.append(data)
+
+    @property
+    def trailing_data(self) -> bytes:
+        """The octets that were received and are in no message yet: for whoever takes the connection over."""
+        return bytes(self._buffer.octets)
 
     def data_to_send(self) -> bytes:
         """Take the octets that are to be sent now; `b""` if there are none."""
@@ -147,9 +160,7 @@ class Connection:
 
     def _fault(self, cause: ProtocolError, command: Command | None = None) -> RemoteProtocolError:
         """The peer's fault, remembered: every later attempt to read raises it again."""
-        self._error = RemoteProtocolError(
-            str(cause), code=cause.code, enhanced=cause.enhanced, reply=refusal(cause), command=command
-        )
+        self._error = fault(cause, command)
         self._error.__cause__ = cause
         return self._error
 
@@ -158,6 +169,13 @@ class Connection:
             raise LocalProtocolError("the connection is failed")
         if self._error is not None:
             raise self._error
+
+
+def fault(cause: ProtocolError, command: Command | None = None) -> RemoteProtocolError:
+    """`cause` as the peer's fault."""
+    return RemoteProtocolError(
+        str(cause), code=cause.code, enhanced=cause.enhanced, reply=refusal(cause), command=command
+    )
 
 
 def refusal(cause: ProtocolError) -> Reply:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from . import _addresses, _grammar
 from ._errors import LocalProtocolError
+from ._limits import DEFAULT_LIMITS
 from ._message import FrozenMapping, field
 
 ParameterValue: TypeAlias = Any
@@ -137,6 +138,15 @@ class Parameters(FrozenMapping[ParameterValue]):
             dict.__setitem__(self, name, canonical)
         self._verb = verb
         self._text = "".join(words)
+
+    @classmethod
+    def from_text(cls, verb: str, text: str) -> Parameters:
+        """The parameters that `text` spells, such as `"BODY=8BITMIME SMTPUTF8"`, for the command `verb`.
+
+        Raises `LocalProtocolError` for what are none (RFC 5321 4.1.2).
+        """
+        octets = _grammar.encode(text, "the parameters")
+        return parse_parameters(verb, octets, DEFAULT_LIMITS.parameters) if octets else NO_PARAMETERS
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.verb, dict(self))

@@ -132,6 +132,9 @@ BASE64 = Rule(rb"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?
 # Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
 REPLY_LINE = Rule(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n]*+))?")
 
+# What everybody takes for such a line: three digits of any value, then anything.
+LOOSE_REPLY_LINE = Rule(rb"(?s:([0-9]{3})(?:(-)|.)?+(.*))")
+
 # status-code = ("2"/"4"/"5") "." 1*3digit "." 1*3digit, without leading zeros      (RFC 3463 2)
 ENHANCED_CODE = re.compile(r"[245](?:\.(?:0|[1-9][0-9]{0,2})){2}(?![^ ])")
 

@@ -67,7 +67,7 @@ class Reply(Message):
         self._code = code
         self._lines = lines  # None: not read yet, and the enhanced code neither
         self._enhanced = enhanced
-        self._text: bytes | None = None  # the only line, as received
+        self._text: bytes | None = None  # as received, lines joined with line feeds
         self._to: Command | None = None
         self._recipient: Path | None = None
         self._octets: bytes | None = None  # as sent, once it was
@@ -77,7 +77,7 @@ class Reply(Message):
         """The texts of the lines, without codes."""
         if self._lines is None:
             text = (self._text or b"").decode("utf-8", "surrogateescape")
-            self._enhanced, self._lines = split_enhanced(self._code, (text,))
+            self._enhanced, self._lines = split_enhanced(self._code, tuple(text.split("\n")))
         return self._lines
 
     @property
@@ -89,6 +89,16 @@ class Reply(Message):
     def text(self) -> str:
         """All lines, joined with line feeds."""
         return "\n".join(self.lines)
+
+    @property
+    def raw_text(self) -> bytes:
+        """All lines as octets, joined with line feeds, enhanced codes included: of a received reply as they
+        came, of one that was built here as they are sent."""
+        if self._text is None:
+            prefix = f"{self.enhanced} " if self.enhanced else ""
+            text = "\n".join(prefix + line for line in self.lines)
+            return text.encode("utf-8", "surrogateescape")
+        return self._text
 
     @property
     def is_positive(self) -> bool:
@@ -221,6 +231,6 @@ def decode_base64(octets: bytes) -> bytes:
 def received(code: int, lines: tuple[str, ...]) -> Reply:
     """A reply from the wire, whose lines the reader has judged already."""
     reply = Reply.__new__(Reply)
-    enhanced, texts = split_enhanced(code, lines)
-    reply._fill(code, texts, enhanced)
+    reply._fill(code, None, None)
+    reply._text = "\n".join(lines).encode("utf-8", "surrogateescape")
     return reply

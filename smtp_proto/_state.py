@@ -237,8 +237,8 @@ class Machine:
 
     __slots__ = ("state",)
 
-    def __init__(self) -> None:
-        self.state = State.GREETING
+    def __init__(self, state: State = State.GREETING) -> None:
+        self.state = state
 
     def said(self, kind: type[Command]) -> None:
         """A command of this kind was said."""

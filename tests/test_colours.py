@@ -35,7 +35,7 @@ PLAIN = {
     "AsyncSlots": "Slots",
     "Tasks": "Threads",
     "_tasks": "_threads",
-    "_async_parts": "_parts",
+    "async_parts": "parts",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
     "anext": "next",

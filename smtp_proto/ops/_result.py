@@ -23,6 +23,9 @@ class Status(Enum):
     """The connection died while the verdict was due. It may have been delivered, or not."""
 
 
+_ACCEPTED = Status.ACCEPTED  # an Enum member is slow to look up before Python 3.12
+
+
 class Outcome(Message):
     """What became of the message for one recipient.
 
@@ -71,4 +74,5 @@ class SendResult(Message):
     @property
     def all_accepted(self) -> bool:
         """Whether it was taken for everybody; False if there is nobody."""
-        return bool(self.outcomes) and len(self.accepted) == len(self.outcomes)
+        outcomes = self._outcomes
+        return bool(outcomes) and all(outcome._status is _ACCEPTED for outcome in outcomes)

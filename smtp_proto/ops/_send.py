@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from .. import _rules
+from .._addresses import Path
 from .._body import TextWriter
 from .._client_connection import ClientConnection
 from .._commands import Bdat, Data, EndOfMessage, Mail, MessageData, Rcpt
@@ -25,7 +26,7 @@ from .._errors import (
     RemoteProtocolError,
     SMTPError,
 )
-from .._features import NO_PARAMETERS, ParameterValue
+from .._features import NO_PARAMETERS, ParameterValue, canonical_parameters
 from .._replies import Reply
 from .._state import State
 from ._client import reset
@@ -35,6 +36,14 @@ from ._wants import NextChunk, Op, Want
 # What a group may be: far below the socket buffers of anybody, far above what saves no more time.
 _GROUP_COMMANDS = 100
 _GROUP_OCTETS = 32768
+
+# An Enum member is slow to look up before Python 3.12.
+_EVENT = Want.EVENT
+_CLOSED, _DATA = State.CLOSED, State.DATA
+_OPEN = (State.MAIL, State.RCPT, State.BDAT, State.BDAT_FAILED)
+
+# What these are answered with decides nothing if it is good.
+_NO_VERDICT = (Mail, Bdat)
 
 # Pieces in which a body given as bytes is sent, and the smallest chunk that is not the last.
 _PIECE = 262144
@@ -80,16 +89,18 @@ def send_message(
     rcpts = [rcpt if isinstance(rcpt, Rcpt) else Rcpt(forward_path=rcpt) for rcpt in recipients]
     if not rcpts:
         raise LocalProtocolError("a message needs a recipient")
-    mail = Mail(reverse_path=sender, parameters=parameters)
-    is_binary = mail.parameters.get("BODY") == "BINARYMIME"
+    path = Path(sender)
+    given = canonical_parameters("MAIL", parameters) if parameters else NO_PARAMETERS
+    is_binary = given.get("BODY") == "BINARYMIME"
     in_chunks = _is_in_chunks(conn, transfer, body, is_binary)
     if body is not None and not is_binary:
         conn.check_body(body)
     if body is not None:
         size = len(body) if is_binary else _size(body)
-    mail = _declared(conn, mail, rcpts, body, size)
+    mail = _mail(conn, path, given, rcpts, body, size)
     for rcpt in rcpts:
-        _rules.check(conn, rcpt)
+        if rcpt._parameters:
+            _rules.check(conn, rcpt)
     delivery = delivery or Delivery()
     conn.send(mail)
     delivery.begin(conn, rcpts)
@@ -113,7 +124,8 @@ def send_message(
         # A message that stops in the middle can be taken back only by hanging up.
         conn.fail()
         raise
-    yield from _leave(conn)
+    if conn.state in _OPEN:
+        yield from _leave(conn)
     return delivery.result()
 
 
@@ -137,28 +149,32 @@ def _is_in_chunks(conn: ClientConnection, transfer: Transfer, body: bytes | None
     return transfer != "data"
 
 
-def _declared(
-    conn: ClientConnection, mail: Mail, rcpts: Sequence[Rcpt], body: bytes | None, size: int | None
+def _mail(
+    conn: ClientConnection,
+    path: Path,
+    given: Mapping[str, ParameterValue],
+    rcpts: Sequence[Rcpt],
+    body: bytes | None,
+    size: int | None,
 ) -> Mail:
-    """`mail` with the parameters that are due and offered."""
+    """MAIL, with the parameters that are due and offered."""
     features = conn.features
     added: dict[str, ParameterValue] = {}
     if size is not None and "SIZE" in features:
-        if features.size is not None and size > features.size:
+        limit = features.size
+        if limit is not None and size > limit:
             raise LocalProtocolError(
-                f"a message of {size} octets; the server takes {features.size} (RFC 1870)", code=552
+                f"a message of {size} octets; the server takes {limit} (RFC 1870)", code=552
             )
         added["SIZE"] = size
     if body is not None and "8BITMIME" in features and not body.isascii():
         added["BODY"] = "8BITMIME"
-    paths = (mail.reverse_path, *(rcpt.forward_path for rcpt in rcpts))
-    if not all(path.is_ascii for path in paths):
+    if not (path.is_ascii and all(rcpt._forward_path._is_ascii for rcpt in rcpts)):
         if "SMTPUTF8" not in features:
             raise NotOffered("SMTPUTF8", "an address is not ASCII")
         added["SMTPUTF8"] = True
-    if not added:
-        return mail
-    return Mail(reverse_path=mail.reverse_path, parameters={**added, **mail.parameters})
+    added.update(given)
+    return Mail(reverse_path=path, parameters=added)
 
 
 def _send_with_data(
@@ -169,7 +185,7 @@ def _send_with_data(
     progress: Callable[[int], object] | None,
 ) -> Op[None]:
     yield from delivery.send_envelope(all_or_nothing)
-    if conn.state is not State.DATA:
+    if conn.state is not _DATA:
         return
     wanted = delivery.is_wanted(all_or_nothing)
     if wanted:
@@ -259,11 +275,10 @@ def _send_chunk(conn: ClientConnection, chunk: bytearray, *, last: bool) -> None
 
 def _leave(conn: ClientConnection) -> Op[None]:
     """End a transaction that has no verdict. The result is known already: nothing here may mask it."""
-    if conn.state in (State.MAIL, State.RCPT, State.BDAT, State.BDAT_FAILED):
-        try:
-            yield from reset(conn)
-        except SMTPError:
-            conn.fail()
+    try:
+        yield from reset(conn)
+    except SMTPError:
+        conn.fail()
 
 
 class Delivery:
@@ -272,6 +287,7 @@ class Delivery:
     _conn: ClientConnection
 
     def __init__(self) -> None:
+        self._lmtp = False
         self._rcpts: Sequence[Rcpt] = ()
         self._rcpt_replies: list[Reply] = []
         self._refusal: Reply | None = None  # of the whole message: to MAIL, to DATA, or 421
@@ -282,6 +298,7 @@ class Delivery:
     def begin(self, conn: ClientConnection, rcpts: Sequence[Rcpt]) -> None:
         """The message is sent on `conn` to `rcpts`."""
         self._conn = conn
+        self._lmtp = conn.lmtp
         self._rcpts = rcpts
 
     def send_envelope(self, all_or_nothing: bool, *, data: bool = True, wait: bool = True) -> Op[None]:
@@ -308,35 +325,40 @@ class Delivery:
         """Whether, for all that is known, somebody takes the message."""
         if self._refusal is not None:
             return False
+        if not self._rcpt_replies:
+            return True
         missing = len(self._rcpts) - len(self._rcpt_replies)
         good = sum(reply.is_positive for reply in self._rcpt_replies)
         return good + missing == len(self._rcpts) if all_or_nothing else good + missing > 0
 
     def collect(self, left: int = 0) -> Op[None]:
         """Read the replies to all that was said, but for the last `left`."""
-        while self._conn.outstanding > left:
-            event = yield Want.EVENT
-            self._note(event)
+        conn, note = self._conn, self._note
+        while conn.outstanding > left:
+            note((yield _EVENT))
+            # What came along is read without a turn of the loop for each.
+            while conn.outstanding > left and isinstance(event := conn.next_event(), Reply):
+                note(event)
 
     def last_words(self) -> Op[None]:
         """Sending failed: a server that closed may have said why (RFC 5321 3.8)."""
         try:
-            while isinstance(event := (yield Want.EVENT), Reply):
+            while isinstance(event := (yield _EVENT), Reply):
                 self._note(event)
         except SMTPError:
             pass
 
     def _note(self, reply: Reply) -> None:
-        to = reply.to
-        if isinstance(to, EndOfMessage):
-            if self.sent:  # the verdict on a lone dot is none on the message
-                self._verdicts.append(reply)
-        elif isinstance(to, Rcpt):
+        to = reply._to
+        if type(to) is Rcpt:
             # After a refused MAIL the refusal of RCPT says nothing about the recipient.
             self._rcpt_replies.append(self._refusal or reply)
-        elif reply.code != 354 and not (isinstance(to, Mail | Bdat) and reply.is_positive):
+        elif type(to) is EndOfMessage:
+            if self.sent:  # the verdict on a lone dot is none on the message
+                self._verdicts.append(reply)
+        elif reply._code != 354 and not (type(to) in _NO_VERDICT and reply.is_positive):
             self._refusal = self._refusal or reply
-        if self._conn.state is State.CLOSED:
+        if reply._code >= 400 and self._conn.state is _CLOSED:
             self._refusal = self._refusal or reply
         if self._refusal is not None and not isinstance(to, EndOfMessage):
             self.sent = False  # what went out in one flight is not taken
@@ -351,22 +373,22 @@ class Delivery:
         verdicts = iter(self._verdicts)
         replies = iter(self._rcpt_replies)
         last: Reply | None = None
+        decided = None  # the last outcome for who was not refused alone: in SMTP the next one's too
         outcomes = []
         for rcpt in self._rcpts:
             reply = next(replies, None)
-            if reply is None or reply.is_positive:
-                if self._conn.lmtp or last is None:
-                    last = next(verdicts, None)
-                reply = last or self._refusal
-                outcomes.append(self._outcome(rcpt, reply))
+            if reply is not None and reply._code >= 300:
+                status = Status.REFUSED
             else:
-                outcomes.append(Outcome(recipient=rcpt.forward_path, status=Status.REFUSED, reply=reply))
+                if self._lmtp or decided is None:
+                    last = next(verdicts, None) or self._refusal
+                    decided = self._status(last)
+                reply, status = last, decided
+            outcomes.append(Outcome(recipient=rcpt._forward_path, status=status, reply=reply))
         return SendResult(outcomes=tuple(outcomes))
 
-    def _outcome(self, rcpt: Rcpt, reply: Reply | None) -> Outcome:
+    def _status(self, reply: Reply | None) -> Status:
         if reply is None:
-            status = Status.UNKNOWN if self.sent else Status.UNSENT
-        else:
-            taken = isinstance(reply.to, EndOfMessage) and reply.is_positive
-            status = Status.ACCEPTED if taken else Status.REFUSED
-        return Outcome(recipient=rcpt.forward_path, status=status, reply=reply)
+            return Status.UNKNOWN if self.sent else Status.UNSENT
+        taken = isinstance(reply.to, EndOfMessage) and reply.is_positive
+        return Status.ACCEPTED if taken else Status.REFUSED

@@ -953,3 +953,44 @@ def test_fail_forgets_what_was_to_be_sent() -> None:
     client.receive_data(OK)
     with pytest.raises(LocalProtocolError, match="the connection is failed"):
         client.next_event()
+
+
+# A session that somebody else began
+
+
+@pytest.mark.parametrize("lmtp", [False, True])
+def test_a_connection_may_begin_where_somebody_else_introduced_it(lmtp: bool) -> None:
+    client = ClientConnection(features=ALL_FEATURES, lmtp=lmtp, tls=True)
+    assert (client.state, client.outstanding, client.features) == (State.READY, 0, ALL_FEATURES)
+    assert (client.tls, client.is_usable, client.next_event()) == (True, True, NEED_DATA)
+    say(client, MAIL, A, Data())
+    assert [reply.to for reply in feed(client, OK + OK + GO)] == [MAIL, A, Data()]
+    assert client.state is State.DATA
+
+
+def test_a_server_may_have_offered_nothing() -> None:
+    client = ClientConnection(features=Features())
+    say(client, MAIL)
+    refused(client, A, "must wait")
+
+
+def test_what_was_received_and_not_read_can_be_had() -> None:
+    client = ClientConnection(features=ALL_FEATURES)
+    say(client, MAIL)
+    client.receive_data(OK + b"421 bye\r\n")
+    client.next_event()
+    assert client.trailing_data == b"421 bye\r\n"
+    assert feed(client, b"")[0].code == 421
+    assert client.trailing_data == b""
+
+
+def test_where_every_body_may_be_sent_none_is_looked_at_twice() -> None:
+    lenient = ClientConnection(features=ALL_FEATURES, limits=Limits(text_line=None), allow_nul=True)
+    lenient.check_body(b"\0" + b"a" * 10_000)
+    for strict in (
+        ClientConnection(limits=Limits(text_line=None)),
+        ClientConnection(limits=Limits(text_line=None), allow_nul=True, line_ends=LineEnds.STRICT),
+        ClientConnection(allow_nul=True),
+    ):
+        with pytest.raises(LocalProtocolError):
+            strict.check_body(b"\0\n" + b"a" * 1000)

@@ -368,3 +368,13 @@ def test_parameters_are_a_value():
     assert list(one.parameters) == ["SIZE", "RET"]
     for twin in (copy(one.parameters), pickle.loads(pickle.dumps(one.parameters))):
         assert (twin, twin.verb, twin.text) == (one.parameters, "MAIL", " SIZE=5 RET=FULL")
+
+
+def test_parameters_are_read_from_a_text():
+    options = Parameters.from_text("MAIL", " BODY=8BITMIME smtputf8  X-ODD=1")
+    assert options == {"BODY": "8BITMIME", "SMTPUTF8": True, "X-ODD": "1"}
+    assert options.verb == "MAIL"
+    assert Parameters.from_text("RCPT", "") == {}
+    for text in ("=", "SIZE=a", "BODY=7BIT BODY=7BIT", "X=\r\nRSET", " ".join(f"X{n}" for n in range(33))):
+        with pytest.raises(LocalProtocolError):
+            Parameters.from_text("MAIL", text)

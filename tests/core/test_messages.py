@@ -578,6 +578,30 @@ def test_str_of_a_reply_is_one_line(reply: Reply, text: str) -> None:
     assert str(reply) == text
 
 
+@pytest.mark.parametrize(
+    ("wire", "raw"),
+    [
+        (b"550\r\n", b""),
+        (b"550 5.1.1 no\r\n", b"5.1.1 no"),
+        (b"550-5.1.1 no\r\n550 5.1.1 such user\r\n", b"5.1.1 no\n5.1.1 such user"),
+        (b"550-no such\r\n550 5.1.1 user\xff\r\n", b"no such\n5.1.1 user\xff"),
+    ],
+)
+def test_the_text_of_a_reply_is_also_there_as_it_came(wire: bytes, raw: bytes) -> None:
+    client = ClientConnection(features=Features())
+    client.send(Mail(reverse_path=""))
+    [reply] = feed(client, wire)
+    assert reply.raw_text == raw
+    assert reply.enhanced == ("5.1.1" if b"5.1.1" in raw else None)
+    assert reply.raw_text == raw
+
+
+def test_the_text_of_a_reply_that_was_built_is_there_as_it_is_sent() -> None:
+    assert Reply(code=550, enhanced="5.1.1", lines=["no", "w\xe4y"]).raw_text == b"5.1.1 no\n5.1.1 w\xc3\xa4y"
+    assert Reply(code=250, text="ok").raw_text == b"ok"
+    assert Greeting(domain="mx.example").raw_text == b"mx.example"
+
+
 def test_the_first_digit_says_what_a_reply_means() -> None:
     for code in range(200, 600):
         reply = Reply(code=code)

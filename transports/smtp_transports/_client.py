@@ -107,7 +107,7 @@ class Client(_Facade):
         progress: Callable[[int], object] | None = None,
     ) -> SendResult:
         """Send a message; one outcome for each recipient. See `smtp_proto.ops.send_message`."""
-        whole, pieces = _parts(body)
+        whole, pieces = parts(body)
         self._delivery = Delivery()
         self.messages += 1
         return self._driver.run(
@@ -217,7 +217,7 @@ class AsyncClient(_Facade):
         progress: Callable[[int], object] | None = None,
     ) -> SendResult:
         """Send a message; one outcome for each recipient. See `smtp_proto.ops.send_message`."""
-        whole, pieces = _async_parts(body)
+        whole, pieces = async_parts(body)
         self._delivery = Delivery()
         self.messages += 1
         return await self._driver.run(
@@ -281,7 +281,7 @@ class AsyncClient(_Facade):
             await self.close()
 
 
-def _parts(body: Any) -> tuple[bytes | None, Callable[[object], bytes] | None]:
+def parts(body: Any) -> tuple[bytes | None, Callable[[object], bytes] | None]:
     """The message if it is all there, or else what answers each `NextChunk`."""
     if isinstance(body, bytes | bytearray | memoryview):
         return bytes(body), None
@@ -294,12 +294,12 @@ def _parts(body: Any) -> tuple[bytes | None, Callable[[object], bytes] | None]:
     raise TypeError(f"a message is bytes, a binary file, or pieces of bytes; not {type(body).__name__}")
 
 
-def _async_parts(body: Any) -> tuple[bytes | None, Callable[[object], Awaitable[bytes]] | None]:
-    """As `_parts`, where the pieces may have to be awaited."""
+def async_parts(body: Any) -> tuple[bytes | None, Callable[[object], Awaitable[bytes]] | None]:
+    """As `parts`, where the pieces may have to be awaited."""
     if isinstance(body, AsyncIterable) and not hasattr(body, "read"):
         pieces = (piece async for piece in body if piece)
         return None, lambda _: anext(pieces, b"")
-    whole, piece = _parts(body)
+    whole, piece = parts(body)
     if piece is None:
         return whole, None
 

@@ -28,6 +28,7 @@ Timeouts: TypeAlias = float | Mapping[Timer, float | None] | None
 """Seconds for every timer, or for some of them (None: wait for ever). Otherwise those of RFC 5321."""
 
 _READ = 65536
+_EVENT = Want.EVENT  # an Enum member is slow to look up before Python 3.12
 
 
 def seconds_for(timer: Timer, timeouts: Timeouts) -> float | None:
@@ -100,6 +101,8 @@ class _Driving:
         return TimedOut(self.conn.timer, self._seconds() or 0)
 
     def _seconds(self) -> float | None:
+        if type(self._timeouts) is float:
+            return self._timeouts
         return seconds_for(self.conn.timer, self._timeouts)
 
 
@@ -128,6 +131,7 @@ class Driver(_Driving):
             op.close()
 
     def _drive(self, op: Generator[Any, Any, _T], ask: Callable[[Any], object] | None) -> _T:
+        conn = self.conn
         answer: object = None
         thrown: Exception | None = None
         try:
@@ -142,7 +146,11 @@ class Driver(_Driving):
                         self.conn.fail()
                     raise
                 try:
-                    answer, thrown = self._fulfil(want, ask), None
+                    if want is not _EVENT:
+                        answer = self._fulfil(want, ask)
+                    elif (answer := conn.next_event()) is NEED_DATA:
+                        answer = self._wait()
+                    thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
         finally:
@@ -155,8 +163,6 @@ class Driver(_Driving):
         return result
 
     def _fulfil(self, want: Want | NextChunk | Decide, ask: Callable[[Any], object] | None) -> object:
-        if want is Want.EVENT:
-            return self._next_event()
         if not isinstance(want, Decide):
             self._flush()
         if want is Want.TLS:
@@ -167,13 +173,12 @@ class Driver(_Driving):
             return ask(want)
         return None
 
-    def _next_event(self) -> object:
-        event = self.conn.next_event()
-        if event is not NEED_DATA:
-            return event
+    def _wait(self) -> object:
+        """The next event, which is not there yet."""
         self._flush()
         left = seconds = self._seconds()
         deadline = None if seconds is None else self._clock() + seconds
+        event: object = NEED_DATA
         while event is NEED_DATA:
             self._check_stop()
             if left is not None and left <= 0:
@@ -228,6 +233,7 @@ class AsyncDriver(_Driving):
             op.close()
 
     async def _drive(self, op: Generator[Any, Any, _T], ask: Callable[[Any], Awaitable[object]] | None) -> _T:
+        conn = self.conn
         answer: object = None
         thrown: Exception | None = None
         try:
@@ -242,7 +248,11 @@ class AsyncDriver(_Driving):
                         self.conn.fail()
                     raise
                 try:
-                    answer, thrown = await self._fulfil(want, ask), None
+                    if want is not _EVENT:
+                        answer = await self._fulfil(want, ask)
+                    elif (answer := conn.next_event()) is NEED_DATA:
+                        answer = await self._wait()
+                    thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
         finally:
@@ -257,8 +267,6 @@ class AsyncDriver(_Driving):
     async def _fulfil(
         self, want: Want | NextChunk | Decide, ask: Callable[[Any], Awaitable[object]] | None
     ) -> object:
-        if want is Want.EVENT:
-            return await self._next_event()
         if not isinstance(want, Decide):
             await self._flush()
         if want is Want.TLS:
@@ -269,13 +277,12 @@ class AsyncDriver(_Driving):
             return await ask(want)
         return None
 
-    async def _next_event(self) -> object:
-        event = self.conn.next_event()
-        if event is not NEED_DATA:
-            return event
+    async def _wait(self) -> object:
+        """The next event, which is not there yet."""
         await self._flush()
         left = seconds = self._seconds()
         deadline = None if seconds is None else self._clock() + seconds
+        event: object = NEED_DATA
         while event is NEED_DATA:
             self._check_stop()
             if left is not None and left <= 0:
