@@ -202,7 +202,6 @@ CODES = {
     "RCPT": [251, 450, 550, 553, 421, 503],
     "DATA": [451, 503, 554, 421, 250],
     ".": [451, 452, 552, 554, 421],
-    "RSET": [500],
     "NOOP": [421, 500, 200],
     "VRFY": [250, 251, 550, 502],
     "EXPN": [250, 502],
@@ -390,7 +389,7 @@ CONNECTIONS = [
     send(),
 ]
 THEMES = {
-    "transactions": (TRANSACTIONS, "EHLO MAIL RCPT DATA . RSET"),
+    "transactions": (TRANSACTIONS, "EHLO MAIL RCPT DATA ."),
     "commands": (COMMANDS, " ".join(CODES)),
     "log in": (LOGIN, "EHLO AUTH AUTH"),
     "connections": (CONNECTIONS, "EHLO HELO NOOP QUIT MAIL"),
@@ -459,6 +458,12 @@ DIALOGUES = {
         Script(offers=PIPELINING, answers={".": [reply(421, b"a", b"b")]}), [SENDMAIL, step("noop")]
     ),
     "nobody": Dialogue(Script(offers=PIPELINING), [step("sendmail", "", [], b"x\r\n"), SENDMAIL]),
+    "RSET refused": Dialogue(
+        Script(answers={"RSET": [reply(500, b"no"), reply(421)]}), [step("rset"), step("rset"), step("rset")]
+    ),
+    "RSET refused behind a refusal": Dialogue(
+        Script(answers={"MAIL": [reply(550)], "RSET": [reply(500, b"no")]}), [SENDMAIL, SENDMAIL]
+    ),
     "QUIT refused": Dialogue(
         Script(answers={"QUIT": [reply(500, b"no")]}), [step("__exit__", None, None, None), step("noop")]
     ),
@@ -538,6 +543,10 @@ DIFFERENT = {
         Dialogue(
             Script(offers=PIPELINING, answers={"RCPT": [reply(354)]}), [step("sendmail", "", ONE, b"x\r\n")]
         ),
+    ),
+    "RSET refused in a pipeline": Difference(
+        "smtplib goes on with a server that will not take a transaction back",
+        Dialogue(Script(offers=PIPELINING, answers={"DATA": [reply(451)], "RSET": [reply(500)]}), [SENDMAIL]),
     ),
     "SIZE": Difference(
         "smtplib does not count the line end that it adds",
