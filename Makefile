@@ -19,7 +19,7 @@ help:
 	@echo 'make demo    send a message through an embedded server and compare what arrived'
 	@echo 'make test    the whole test suite'
 	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O'
-	@echo 'make bench   the core beside smtplib and aiosmtpd'
+	@echo 'make bench   the core and the drop-in, beside smtplib and aiosmtpd'
 	@echo 'make docs    run the examples of README.md and docs/'
 	@echo 'make clean   remove the venvs, build leftovers and caches'
 	@echo
@@ -43,6 +43,7 @@ check: $(DEV)
 
 bench: $(BENCH)
 	$(PY) bench/core.py
+	$(PY) bench/dropin.py
 
 docs: $(DEV)
 	@echo 'The documentation is README.md and the Markdown in docs/. Running its examples.'
