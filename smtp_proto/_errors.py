@@ -92,13 +92,14 @@ class ConnectionLost(SMTPError):
     """The connection broke in the middle of an operation; `__cause__` says how.
 
     `result`: what is known of the message that was being sent, the same `SendResult` that the operation
-    would have returned; None for other operations. `sending`: only sending failed, and what the peer said
-    before may still be read.
+    would have returned; None for other operations. `results`: the same of many messages. `sending`: only
+    sending failed, and what the peer said before may still be read.
     """
 
     def __init__(self, message: str, *, result: SendResult | None = None, sending: bool = False) -> None:
         super().__init__(message)
         self.result = result
+        self.results: list[SendResult] = []
         self.sending = sending
 
 

@@ -131,6 +131,24 @@ def test_a_message_arrives_as_it_was_sent(loop: Loop, way: str, lmtp: bool, tmp_
     loop.run(scene)
 
 
+@pytest.mark.parametrize("transfer", ["auto", "data"])
+@both
+@over(*LOOPS)
+def test_many_messages_arrive_in_their_order(loop: Loop, lmtp: bool, transfer: str) -> None:
+    messages = [(SENDER, [RECIPIENT], b"%d\r\n" % number) for number in range(100)]
+    mailbox = Mailbox()
+
+    async def scene() -> None:
+        async with loop.serving(mailbox, lmtp=lmtp) as (_, there), loop.connect(**there) as client:
+            results = await client.send_messages(messages, transfer=transfer)
+            assert all(result.all_accepted for result in results)
+            assert results == client.last_results
+            assert len(results) == client.messages == 100
+
+    loop.run(scene)
+    assert [message.data for message in mailbox.messages] == [body for _, _, body in messages]
+
+
 @contextmanager
 def hosted(kind: type[Loop], *arguments: Any, **options: Any) -> Iterator[dict[str, Any]]:
     """A server of another loop, in a thread of its own: what `connect` is to be told."""

@@ -19,8 +19,10 @@ from ._client import (
     success_of,
     verify,
 )
+from ._delivery import Delivery
 from ._result import Outcome, SendResult, Status
-from ._send import Delivery, Transfer, send_message
+from ._send import Transfer, send_message
+from ._send_many import Outgoing, send_messages
 from ._serve import DEFAULT_OFFER, Session, serve, turn_away
 from ._wants import Decide, NextChunk, Op, Stopping, Want
 
@@ -31,6 +33,7 @@ __all__ = [
     "NextChunk",
     "Op",
     "Outcome",
+    "Outgoing",
     "SendResult",
     "Session",
     "StartTLSPolicy",
@@ -47,6 +50,7 @@ __all__ = [
     "reply_to",
     "reset",
     "send_message",
+    "send_messages",
     "serve",
     "start_tls",
     "success_of",

@@ -12,13 +12,13 @@ a lone dot. A transaction that did not end with a verdict is ended with RSET.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from .. import _rules
 from .._addresses import Path
 from .._body import TextWriter
 from .._client_connection import ClientConnection
-from .._commands import Bdat, Data, EndOfMessage, Mail, MessageData, Rcpt
+from .._commands import Bdat, EndOfMessage, Mail, MessageData, Rcpt
 from .._errors import (
     ConnectionLost,
     LocalProtocolError,
@@ -27,23 +27,14 @@ from .._errors import (
     SMTPError,
 )
 from .._features import NO_PARAMETERS, ParameterValue, canonical_parameters
-from .._replies import Reply
 from .._state import State
 from ._client import reset
-from ._result import Outcome, SendResult, Status
+from ._delivery import Delivery
+from ._result import SendResult
 from ._wants import NextChunk, Op, Want
 
-# What a group may be: far below the socket buffers of anybody, far above what saves no more time.
-_GROUP_COMMANDS = 100
-_GROUP_OCTETS = 32768
-
-# An Enum member is slow to look up before Python 3.12.
-_EVENT = Want.EVENT
-_CLOSED, _DATA = State.CLOSED, State.DATA
-_OPEN = (State.MAIL, State.RCPT, State.BDAT, State.BDAT_FAILED)
-
-# What these are answered with decides nothing if it is good.
-_NO_VERDICT = (Mail, Bdat)
+_DATA = State.DATA  # an Enum member is slow to look up before Python 3.12
+OPEN = (State.MAIL, State.RCPT, State.BDAT, State.BDAT_FAILED)
 
 # Pieces in which a body given as bytes is sent, and the smallest chunk that is not the last.
 _PIECE = 262144
@@ -84,6 +75,31 @@ def send_message(
     that needs SMTPUTF8 and for chunks that nobody takes, before anything is said; `ConnectionLost`, with
     the result as far as it is known, if the connection dies before it is known for every recipient.
     """
+    message = prepare(conn, sender, recipients, body, size, parameters, transfer)
+    return (yield from send_prepared(conn, message, all_or_nothing, progress, delivery or Delivery()))
+
+
+class Prepared(NamedTuple):
+    """A message that may be sent, for all that is known before anything is said."""
+
+    mail: Mail
+    rcpts: Sequence[Rcpt]
+    body: bytes | None
+    is_binary: bool
+    in_chunks: bool
+    in_one_flight: bool
+
+
+def prepare(
+    conn: ClientConnection,
+    sender: str,
+    recipients: str | Sequence[str | Rcpt],
+    body: bytes | None,
+    size: int | None,
+    parameters: Mapping[str, ParameterValue],
+    transfer: Transfer,
+) -> Prepared:
+    """Judge a message, and decide how it is sent. Raises as `send_message`."""
     if isinstance(recipients, str):
         recipients = [recipients]
     rcpts = [rcpt if isinstance(rcpt, Rcpt) else Rcpt(forward_path=rcpt) for rcpt in recipients]
@@ -101,14 +117,26 @@ def send_message(
     for rcpt in rcpts:
         if rcpt._parameters:
             _rules.check(conn, rcpt)
-    delivery = delivery or Delivery()
-    conn.send(mail)
-    delivery.begin(conn, rcpts)
+    is_small = body is not None and len(body) <= _ONE_FLIGHT
+    in_one_flight = in_chunks and is_small and "PIPELINING" in conn.features
+    return Prepared(mail, rcpts, body, is_binary, in_chunks, in_one_flight)
+
+
+def send_prepared(
+    conn: ClientConnection,
+    message: Prepared,
+    all_or_nothing: bool,
+    progress: Callable[[int], object] | None,
+    delivery: Delivery,
+) -> Op[SendResult]:
+    """Send it, and leave no transaction open."""
+    conn.send(message.mail)
+    delivery.begin(conn, message.rcpts)
     try:
-        if in_chunks:
-            yield from _send_in_chunks(conn, delivery, body, is_binary, all_or_nothing, progress)
+        if message.in_chunks:
+            yield from _send_in_chunks(conn, delivery, message, all_or_nothing, progress)
         else:
-            yield from _send_with_data(conn, delivery, body, all_or_nothing, progress)
+            yield from _send_with_data(conn, delivery, message.body, all_or_nothing, progress)
     except RemoteProtocolError as exc:
         if not delivery.is_decided:
             raise ConnectionLost(f"while a message was sent: {exc}", result=delivery.result()) from exc
@@ -124,8 +152,8 @@ def send_message(
         # A message that stops in the middle can be taken back only by hanging up.
         conn.fail()
         raise
-    if conn.state in _OPEN:
-        yield from _leave(conn)
+    if conn.state in OPEN:
+        yield from leave(conn)
     return delivery.result()
 
 
@@ -220,16 +248,15 @@ def _send_stream(conn: ClientConnection, progress: Callable[[int], object] | Non
 def _send_in_chunks(
     conn: ClientConnection,
     delivery: Delivery,
-    body: bytes | None,
-    is_binary: bool,
+    message: Prepared,
     all_or_nothing: bool,
     progress: Callable[[int], object] | None,
 ) -> Op[None]:
-    at_once = "PIPELINING" in conn.features and not all_or_nothing
-    at_once = at_once and body is not None and len(body) <= _ONE_FLIGHT
+    at_once = message.in_one_flight and not all_or_nothing
     yield from delivery.send_envelope(all_or_nothing, data=False, wait=not at_once)
     if delivery.is_wanted(all_or_nothing):
-        yield from _send_chunks(conn, delivery, body, None if is_binary else conn.text_writer(), progress)
+        text = None if message.is_binary else conn.text_writer()
+        yield from _send_chunks(conn, delivery, message.body, text, progress)
     yield from delivery.collect()
 
 
@@ -250,7 +277,7 @@ def _send_chunks(
         chunk += data if text is None else text.write(data)
         sent += len(data)
         if len(chunk) >= _PIECE:
-            _send_chunk(conn, chunk, last=False)
+            send_chunk(conn, chunk, last=False)
             chunk.clear()
             if progress is not None:
                 progress(sent)
@@ -260,135 +287,23 @@ def _send_chunks(
                 return
     if text is not None:
         chunk += text.end()
-    _send_chunk(conn, chunk, last=True)
+    send_chunk(conn, chunk, last=True)
     conn.send(EndOfMessage())
     delivery.sent = True
     if progress is not None:
         progress(sent)
 
 
-def _send_chunk(conn: ClientConnection, chunk: bytearray, *, last: bool) -> None:
+def send_chunk(conn: ClientConnection, chunk: bytes | bytearray, *, last: bool) -> None:
+    """BDAT and its octets."""
     conn.send(Bdat(size=len(chunk), last=last))
     if chunk:
         conn.send(MessageData(data=bytes(chunk)))
 
 
-def _leave(conn: ClientConnection) -> Op[None]:
+def leave(conn: ClientConnection) -> Op[None]:
     """End a transaction that has no verdict. The result is known already: nothing here may mask it."""
     try:
         yield from reset(conn)
     except SMTPError:
         conn.fail()
-
-
-class Delivery:
-    """What becomes of one message: the replies to it, as they come in."""
-
-    _conn: ClientConnection
-
-    def __init__(self) -> None:
-        self._lmtp = False
-        self._rcpts: Sequence[Rcpt] = ()
-        self._rcpt_replies: list[Reply] = []
-        self._refusal: Reply | None = None  # of the whole message: to MAIL, to DATA, or 421
-        self._verdicts: list[Reply] = []
-        self.sent = False
-        """Whether the server may have got it whole: without a verdict its fate is unknown then."""
-
-    def begin(self, conn: ClientConnection, rcpts: Sequence[Rcpt]) -> None:
-        """The message is sent on `conn` to `rcpts`."""
-        self._conn = conn
-        self._lmtp = conn.lmtp
-        self._rcpts = rcpts
-
-    def send_envelope(self, all_or_nothing: bool, *, data: bool = True, wait: bool = True) -> Op[None]:
-        """Every RCPT, and with `data` DATA, if it can still be good for anything; with `wait` all replies,
-        that to MAIL included.
-        """
-        conn = self._conn
-        limit = _GROUP_COMMANDS if "PIPELINING" in conn.features else 1
-        for command in (*self._rcpts, Data()) if data else self._rcpts:
-            is_data = isinstance(command, Data)
-            if (
-                conn.outstanding >= limit
-                or conn.octets_to_send >= _GROUP_OCTETS
-                or (is_data and all_or_nothing)
-            ):
-                yield from self.collect()
-            if self._refusal or (is_data and not self.is_wanted(all_or_nothing)):
-                break
-            conn.send(command)
-        if wait:
-            yield from self.collect()
-
-    def is_wanted(self, all_or_nothing: bool = False) -> bool:
-        """Whether, for all that is known, somebody takes the message."""
-        if self._refusal is not None:
-            return False
-        if not self._rcpt_replies:
-            return True
-        missing = len(self._rcpts) - len(self._rcpt_replies)
-        good = sum(reply.is_positive for reply in self._rcpt_replies)
-        return good + missing == len(self._rcpts) if all_or_nothing else good + missing > 0
-
-    def collect(self, left: int = 0) -> Op[None]:
-        """Read the replies to all that was said, but for the last `left`."""
-        conn, note = self._conn, self._note
-        while conn.outstanding > left:
-            note((yield _EVENT))
-            # What came along is read without a turn of the loop for each.
-            while conn.outstanding > left and isinstance(event := conn.next_event(), Reply):
-                note(event)
-
-    def last_words(self) -> Op[None]:
-        """Sending failed: a server that closed may have said why (RFC 5321 3.8)."""
-        try:
-            while isinstance(event := (yield _EVENT), Reply):
-                self._note(event)
-        except SMTPError:
-            pass
-
-    def _note(self, reply: Reply) -> None:
-        to = reply._to
-        if type(to) is Rcpt:
-            # After a refused MAIL the refusal of RCPT says nothing about the recipient.
-            self._rcpt_replies.append(self._refusal or reply)
-        elif type(to) is EndOfMessage:
-            if self.sent:  # the verdict on a lone dot is none on the message
-                self._verdicts.append(reply)
-        elif reply._code != 354 and not (type(to) in _NO_VERDICT and reply.is_positive):
-            self._refusal = self._refusal or reply
-        if reply._code >= 400 and self._conn.state is _CLOSED:
-            self._refusal = self._refusal or reply
-        if self._refusal is not None and not isinstance(to, EndOfMessage):
-            self.sent = False  # what went out in one flight is not taken
-
-    @property
-    def is_decided(self) -> bool:
-        """Whether it is known for every recipient what became of the message."""
-        return all(outcome.reply is not None for outcome in self.result().outcomes)
-
-    def result(self) -> SendResult:
-        """What is known now."""
-        verdicts = iter(self._verdicts)
-        replies = iter(self._rcpt_replies)
-        last: Reply | None = None
-        decided = None  # the last outcome for who was not refused alone: in SMTP the next one's too
-        outcomes = []
-        for rcpt in self._rcpts:
-            reply = next(replies, None)
-            if reply is not None and reply._code >= 300:
-                status = Status.REFUSED
-            else:
-                if self._lmtp or decided is None:
-                    last = next(verdicts, None) or self._refusal
-                    decided = self._status(last)
-                reply, status = last, decided
-            outcomes.append(Outcome(recipient=rcpt._forward_path, status=status, reply=reply))
-        return SendResult(outcomes=tuple(outcomes))
-
-    def _status(self, reply: Reply | None) -> Status:
-        if reply is None:
-            return Status.UNKNOWN if self.sent else Status.UNSENT
-        taken = isinstance(reply.to, EndOfMessage) and reply.is_positive
-        return Status.ACCEPTED if taken else Status.REFUSED

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
 from smtp_proto import ClientConnection, Features, Greeting, Rcpt, Reply, ops
-from smtp_proto.ops import Delivery, SendResult, StartTLSPolicy, Transfer
+from smtp_proto.ops import Delivery, Outgoing, SendResult, StartTLSPolicy, Transfer
 
 from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
 
@@ -46,6 +46,7 @@ class _Facade:
         self.messages = 0
         """How many messages were begun on this connection."""
         self._delivery = Delivery()
+        self._deliveries: list[Delivery] = []
 
     @property
     def features(self) -> Features:
@@ -58,6 +59,11 @@ class _Facade:
         the body was cut off before its end was said, its recipients are `UNSENT`; after that `UNKNOWN`.
         """
         return self._delivery.result()
+
+    @property
+    def last_results(self) -> list[SendResult]:
+        """The same of each message that was given to `send_messages` last."""
+        return [delivery.result() for delivery in self._deliveries]
 
     @property
     def is_message_sent(self) -> bool:
@@ -124,6 +130,19 @@ class Client(_Facade):
                 delivery=self._delivery,
             ),
             pieces,
+        )
+
+    def send_messages(
+        self, messages: Iterable[Outgoing | tuple[Any, ...]], *, transfer: Transfer = "auto"
+    ) -> list[SendResult]:
+        """Send many messages, each sender, recipients and octets, back to back; the result of each. See
+        `smtp_proto.ops.send_messages`.
+        """
+        outgoing = list(messages)
+        self._deliveries = []
+        self.messages += len(outgoing)
+        return self._driver.run(
+            ops.send_messages(self.conn, outgoing, transfer=transfer, deliveries=self._deliveries)
         )
 
     def verify(self, argument: str) -> Reply:
@@ -234,6 +253,19 @@ class AsyncClient(_Facade):
                 delivery=self._delivery,
             ),
             pieces,
+        )
+
+    async def send_messages(
+        self, messages: Iterable[Outgoing | tuple[Any, ...]], *, transfer: Transfer = "auto"
+    ) -> list[SendResult]:
+        """Send many messages, each sender, recipients and octets, back to back; the result of each. See
+        `smtp_proto.ops.send_messages`.
+        """
+        outgoing = list(messages)
+        self._deliveries = []
+        self.messages += len(outgoing)
+        return await self._driver.run(
+            ops.send_messages(self.conn, outgoing, transfer=transfer, deliveries=self._deliveries)
         )
 
     async def verify(self, argument: str) -> Reply:

@@ -1,0 +1,138 @@
+"""What becomes of one message on its way: who is taken, who is refused, and what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .._client_connection import ClientConnection
+from .._commands import Bdat, Data, EndOfMessage, Mail, Rcpt
+from .._errors import SMTPError
+from .._replies import Reply
+from .._state import State
+from ._result import Outcome, SendResult, Status
+from ._wants import Op, Want
+
+# What a group may be: far below the socket buffers of anybody, far above what saves no more time.
+GROUP_COMMANDS = 100
+_GROUP_OCTETS = 32768
+
+# An Enum member is slow to look up before Python 3.12.
+_EVENT = Want.EVENT
+_CLOSED = State.CLOSED
+
+# What these are answered with decides nothing if it is good.
+_NO_VERDICT = (Mail, Bdat)
+
+
+class Delivery:
+    """What becomes of one message: the replies to it, as they come in."""
+
+    _conn: ClientConnection
+
+    def __init__(self) -> None:
+        self._lmtp = False
+        self._rcpts: Sequence[Rcpt] = ()
+        self._rcpt_replies: list[Reply] = []
+        self._refusal: Reply | None = None  # of the whole message: to MAIL, to DATA, or 421
+        self._verdicts: list[Reply] = []
+        self.sent = False
+        """Whether the server may have got it whole: without a verdict its fate is unknown then."""
+
+    def begin(self, conn: ClientConnection, rcpts: Sequence[Rcpt]) -> None:
+        """The message is sent on `conn` to `rcpts`."""
+        self._conn = conn
+        self._lmtp = conn.lmtp
+        self._rcpts = rcpts
+
+    def send_envelope(self, all_or_nothing: bool, *, data: bool = True, wait: bool = True) -> Op[None]:
+        """Every RCPT, and with `data` DATA, if it can still be good for anything; with `wait` all replies,
+        that to MAIL included.
+        """
+        conn = self._conn
+        limit = GROUP_COMMANDS if "PIPELINING" in conn.features else 1
+        for command in (*self._rcpts, Data()) if data else self._rcpts:
+            is_data = isinstance(command, Data)
+            if (
+                conn.outstanding >= limit
+                or conn.octets_to_send >= _GROUP_OCTETS
+                or (is_data and all_or_nothing)
+            ):
+                yield from self.collect()
+            if self._refusal or (is_data and not self.is_wanted(all_or_nothing)):
+                break
+            conn.send(command)
+        if wait:
+            yield from self.collect()
+
+    def is_wanted(self, all_or_nothing: bool = False) -> bool:
+        """Whether, for all that is known, somebody takes the message."""
+        if self._refusal is not None:
+            return False
+        if not self._rcpt_replies:
+            return True
+        missing = len(self._rcpts) - len(self._rcpt_replies)
+        good = sum(reply.is_positive for reply in self._rcpt_replies)
+        return good + missing == len(self._rcpts) if all_or_nothing else good + missing > 0
+
+    def collect(self, left: int = 0) -> Op[None]:
+        """Read the replies to all that was said, but for the last `left`."""
+        conn, note = self._conn, self.note
+        while conn.outstanding > left:
+            note((yield _EVENT))
+            # What came along is read without a turn of the loop for each.
+            while conn.outstanding > left and isinstance(event := conn.next_event(), Reply):
+                note(event)
+
+    def last_words(self) -> Op[None]:
+        """Sending failed: a server that closed may have said why (RFC 5321 3.8)."""
+        try:
+            while isinstance(event := (yield _EVENT), Reply):
+                self.note(event)
+        except SMTPError:
+            pass
+
+    def note(self, reply: Reply) -> None:
+        """A reply to one of its commands came."""
+        to = reply._to
+        if type(to) is Rcpt:
+            # After a refused MAIL the refusal of RCPT says nothing about the recipient.
+            self._rcpt_replies.append(self._refusal or reply)
+        elif type(to) is EndOfMessage:
+            if self.sent:  # the verdict on a lone dot is none on the message
+                self._verdicts.append(reply)
+        elif reply._code != 354 and not (type(to) in _NO_VERDICT and reply.is_positive):
+            self._refusal = self._refusal or reply
+        if reply._code >= 400 and self._conn.state is _CLOSED:
+            self._refusal = self._refusal or reply
+        if self._refusal is not None and not isinstance(to, EndOfMessage):
+            self.sent = False  # what went out in one flight is not taken
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is known for every recipient what became of the message."""
+        return all(outcome.reply is not None for outcome in self.result().outcomes)
+
+    def result(self) -> SendResult:
+        """What is known now."""
+        verdicts = iter(self._verdicts)
+        replies = iter(self._rcpt_replies)
+        last: Reply | None = None
+        decided = None  # the last outcome for who was not refused alone: in SMTP the next one's too
+        outcomes = []
+        for rcpt in self._rcpts:
+            reply = next(replies, None)
+            if reply is not None and reply._code >= 300:
+                status = Status.REFUSED
+            else:
+                if self._lmtp or decided is None:
+                    last = next(verdicts, None) or self._refusal
+                    decided = self._status(last)
+                reply, status = last, decided
+            outcomes.append(Outcome(recipient=rcpt._forward_path, status=status, reply=reply))
+        return SendResult(outcomes=tuple(outcomes))
+
+    def _status(self, reply: Reply | None) -> Status:
+        if reply is None:
+            return Status.UNKNOWN if self.sent else Status.UNSENT
+        taken = isinstance(reply.to, EndOfMessage) and reply.is_positive
+        return Status.ACCEPTED if taken else Status.REFUSED
