@@ -62,12 +62,14 @@ def _auth_response(command: AuthResponse) -> bytes:
 
 # The two below run for every message; joining is twice as fast as formatting.
 def _mail(command: Mail) -> bytes:
-    words = ("MAIL FROM:<", command._reverse_path.with_route, ">", command._parameters._text, "\r\n")
+    path = command._reverse_path
+    words = ("MAIL FROM:<", path.with_route if path._route else path, ">", command._parameters._text, "\r\n")
     return "".join(words).encode()
 
 
 def _rcpt(command: Rcpt) -> bytes:
-    words = ("RCPT TO:<", command._forward_path.with_route, ">", command._parameters._text, "\r\n")
+    path = command._forward_path
+    words = ("RCPT TO:<", path.with_route if path._route else path, ">", command._parameters._text, "\r\n")
     return "".join(words).encode()
 
 

@@ -50,17 +50,22 @@ class Delivery:
         """
         conn = self._conn
         limit = GROUP_COMMANDS if "PIPELINING" in conn.features else 1
-        for command in (*self._rcpts, Data()) if data else self._rcpts:
-            is_data = isinstance(command, Data)
-            if (
-                conn.outstanding >= limit
-                or conn.octets_to_send >= _GROUP_OCTETS
-                or (is_data and all_or_nothing)
-            ):
+        send, queued = conn.send, conn._out
+        said, octets = 1, conn.octets_to_send  # MAIL
+        for rcpt in self._rcpts:
+            if said >= limit or octets >= _GROUP_OCTETS:
                 yield from self.collect()
-            if self._refusal or (is_data and not self.is_wanted(all_or_nothing)):
-                break
-            conn.send(command)
+                if self._refusal is not None:
+                    return
+                said = octets = 0
+            send(rcpt)
+            said += 1
+            octets += len(queued[-1])
+        if data:
+            if all_or_nothing or said >= limit or octets >= _GROUP_OCTETS:
+                yield from self.collect()
+            if self.is_wanted(all_or_nothing):
+                send(Data())
         if wait:
             yield from self.collect()
 
@@ -68,11 +73,10 @@ class Delivery:
         """Whether, for all that is known, somebody takes the message."""
         if self._refusal is not None:
             return False
-        if not self._rcpt_replies:
-            return True
-        missing = len(self._rcpts) - len(self._rcpt_replies)
-        good = sum(reply.is_positive for reply in self._rcpt_replies)
-        return good + missing == len(self._rcpts) if all_or_nothing else good + missing > 0
+        good = (reply._code < 300 for reply in self._rcpt_replies)
+        if all_or_nothing:
+            return all(good)
+        return len(self._rcpt_replies) < len(self._rcpts) or any(good)
 
     def collect(self, left: int = 0) -> Op[None]:
         """Read the replies to all that was said, but for the last `left`."""
