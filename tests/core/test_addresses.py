@@ -171,11 +171,11 @@ def test_a_legal_address_keeps_its_spelling_and_knows_its_parts(
     assert (path.route, path.with_route, path.is_null) == ((), text, text == "")
 
 
-@pytest.mark.parametrize("text", ILLEGAL)
-def test_what_is_no_address_is_refused(text: str):
-    with pytest.raises(LocalProtocolError) as refused:
-        Path(text)
-    assert 500 <= refused.value.code < 600
+def test_what_is_no_address_is_refused():
+    for text in ILLEGAL:
+        with pytest.raises(LocalProtocolError) as refused:
+            Path(text)
+        assert 500 <= refused.value.code < 600, text
 
 
 @pytest.mark.parametrize("form", ["a{}@b.example", "a@b{}.example", '"a{}"@b.example', "a@b.example{}", "{}"])
@@ -255,14 +255,11 @@ def test_xtext_is_decoded_in_either_case(octets: bytes, text: str):
     assert xtext_decode(octets) == text
 
 
-@pytest.mark.parametrize(
-    "octets",
-    [b"+", b"+4", b"+4g", b"+ 1", b"+-1", b"=", b"a b", b"\xc3\xa9", b"+C3+A9", b"\x00", b"++41", b"+7F"]
-    + [b"+%02X" % point for point in range(0x20)],
-)
-def test_xtext_that_is_malformed_or_hides_what_is_not_printable_is_refused(octets: bytes):
-    with pytest.raises(LocalProtocolError):
-        xtext_decode(b"a" + octets)
+def test_xtext_that_is_malformed_or_hides_what_is_not_printable_is_refused():
+    malformed = [b"+", b"+4", b"+4g", b"+ 1", b"+-1", b"=", b"a b", b"\xc3\xa9", b"+C3+A9", b"\x00", b"++41"]
+    for octets in [*malformed, b"+7F", *(b"+%02X" % point for point in range(0x20))]:
+        with pytest.raises(LocalProtocolError):
+            xtext_decode(b"a" + octets)
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cc", "Cs"], exclude_characters="\u2028\u2029")))

@@ -293,10 +293,10 @@ def test_a_parameter_round_trips(verb: str, name: str, given: Any, wire: str, re
     assert command(verb, message.parameters) == message
 
 
-@pytest.mark.parametrize(("verb", "name", "value"), ILLEGAL)
-def test_a_value_that_a_parameter_cannot_have_is_refused(verb: str, name: str, value: Any):
-    with pytest.raises(LocalProtocolError):
-        command(verb, {name: value})
+def test_a_value_that_a_parameter_cannot_have_is_refused():
+    for verb, name, value in ILLEGAL:
+        with pytest.raises(LocalProtocolError):
+            command(verb, {name: value})
 
 
 def test_a_number_too_long_to_be_shown_is_refused_like_any_other():
@@ -304,11 +304,11 @@ def test_a_number_too_long_to_be_shown_is_refused_like_any_other():
         Mail(reverse_path="", parameters={"SIZE": 10**5000})
 
 
-@pytest.mark.parametrize(("verb", "octets"), ILLEGAL_OCTETS)
-def test_a_parameter_that_is_malformed_is_refused(verb: str, octets: bytes):
-    with pytest.raises(LocalProtocolError) as refused:
-        parse_parameters(verb, octets, 99)
-    assert 500 <= refused.value.code < 600
+def test_a_parameter_that_is_malformed_is_refused():
+    for verb, octets in ILLEGAL_OCTETS:
+        with pytest.raises(LocalProtocolError) as refused:
+            parse_parameters(verb, octets, 99)
+        assert 500 <= refused.value.code < 600, octets
 
 
 @given(
