@@ -1,7 +1,7 @@
 """SMTP and LMTP as a state machine: octets in, messages out, both roles, no I/O."""
 
 from ._addresses import Path
-from ._body import DataWriter, LineEnds, normalize_line_ends
+from ._body import DataWriter, LineEnds, TextWriter, normalize_line_ends
 from ._client_connection import ClientConnection
 from ._commands import (
     Auth,
@@ -91,6 +91,7 @@ __all__ = [
     "Signal",
     "StartTLS",
     "State",
+    "TextWriter",
     "TimedOut",
     "Timer",
     "UnknownCommand",

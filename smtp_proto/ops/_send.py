@@ -34,7 +34,6 @@ from ._result import SendResult
 from ._wants import NextChunk, Op, Want
 
 _DATA = State.DATA  # an Enum member is slow to look up before Python 3.12
-OPEN = (State.MAIL, State.RCPT, State.BDAT, State.BDAT_FAILED)
 
 # Pieces in which a body given as bytes is sent, and the smallest chunk that is not the last.
 _PIECE = 262144
@@ -152,7 +151,7 @@ def send_prepared(
         # A message that stops in the middle can be taken back only by hanging up.
         conn.fail()
         raise
-    if conn.state in OPEN:
+    if conn.mail is not None:
         yield from leave(conn)
     return delivery.result()
 

@@ -22,7 +22,7 @@ from .._replies import Reply
 from .._state import State
 from ._delivery import GROUP_COMMANDS, Delivery
 from ._result import SendResult
-from ._send import OPEN, Prepared, Transfer, leave, prepare, send_chunk, send_prepared
+from ._send import Prepared, Transfer, leave, prepare, send_chunk, send_prepared
 from ._wants import Op, Want
 
 # Octets of messages that may be on their way, and those that are gathered for one write.
@@ -102,13 +102,13 @@ class _Batch:
             else:
                 yield from self._collect()
                 self._check_open()
-                if conn.state in OPEN:
+                if conn.mail is not None:
                     yield from leave(conn)
                     self._check_open()
                 yield from send_prepared(conn, message, False, None, delivery)
         yield from self._collect()
         self._check_open()
-        if conn.state in OPEN:
+        if conn.mail is not None:
             yield from leave(conn)
 
     def _check_open(self) -> None:
@@ -118,7 +118,7 @@ class _Batch:
     def _say(self, message: Prepared, delivery: Delivery) -> None:
         """All of a message, in one flight."""
         conn = self._conn
-        if self._waiting or conn.state in OPEN:
+        if self._waiting or conn.mail is not None:
             conn.send(Rset())
         body = message.body or b""
         if not message.is_binary:

@@ -107,6 +107,7 @@ def test_what_is_on_its_way_is_bounded(octets):
     # A message has five commands with RSET; a write is made when there is enough for it.
     assert max(outstanding) <= min(100, 5 * (262_144 // (octets or 1) + 1))
     assert max(outstanding) > (15 if octets else 90)
+    assert max(outstanding[len(outstanding) // 2 :]) > 5  # and there is room again when verdicts are in
     assert max(map(len, server.writes)) < 65_536 + 61_000
 
 
@@ -258,20 +259,36 @@ def test_421_to_the_last_one_decides_all(offered):
     assert not conn.is_usable
 
 
+@pytest.mark.parametrize("refused", [0, 1])
 @OFFERS
-def test_what_is_left_open_is_reset(offered):
-    for plan in (["550 no"] * 2 + ["250 ok"] * 2, ["250 ok"] * 2 + ["550 no"] * 2):
-        verdicts = ["503 no", "250 ok"] if plan[0] == "550 no" else ["250 ok", "503 no"]
-        server = Server({"EHLO": offered, "RCPT": plan, ".": verdicts if offered is CHUNKING else "250 ok"})
-        if offered is PIPELINING:
-            server = Server({"EHLO": offered, "RCPT": plan, "DATA": ["503 no", "354 go"] * 2})
-            if plan[0] != "550 no":
-                server = Server({"EHLO": offered, "RCPT": plan, "DATA": ["354 go", "503 no"]})
-        conn = connected(server)
-        results = drive(send_messages(conn, batch(2)), conn, server)
-        accepted = [result.all_accepted for result in results]
-        assert accepted == [plan[0] == "250 ok", plan[0] == "550 no"]
-        assert conn.state is State.READY
+def test_what_is_left_open_is_reset(offered, refused):
+    rcpts, verdicts, data = ["250 ok"] * 4, ["250 ok"] * 2, ["354 go"] * 2
+    rcpts[2 * refused : 2 * refused + 2] = ["550 no"] * 2
+    verdicts[refused] = data[refused] = "503 no"
+    if offered is LOCK_STEP:  # where DATA is not said at all
+        del data[refused]
+    answers = {"RCPT": rcpts, "DATA": data, ".": verdicts if offered is CHUNKING else "250 ok"}
+    server = Server({"EHLO": offered, **answers})
+    conn = connected(server)
+    results = drive(send_messages(conn, batch(2)), conn, server)
+    assert codes(results) == [[550] * 2 if at == refused else [250] * 2 for at in range(2)]
+    assert "RSET" in server.verbs
+    assert conn.state is State.READY
+
+
+def test_what_is_left_open_is_reset_where_nothing_waits_any_more():
+    many = [f"r{number}@y.example" for number in range(46)]  # two such messages fill the window
+    answers = {
+        "RCPT": ["250 ok"] * 46 + ["550 no"] * 46 + ["250 ok"] * 46,
+        ".": ["250 ok", "503 no", "250 ok"],
+    }
+    server = Server({"EHLO": CHUNKING, **answers})
+    conn = connected(server)
+    first, second, third = drive(send_messages(conn, batch(3, many)), conn, server)
+    assert first.all_accepted
+    assert third.all_accepted
+    assert second.accepted == ()
+    assert [at for at, verb in enumerate(server.verbs) if verb == "RSET"] == [49, 99]
 
 
 def test_a_reset_that_fails_between_two_that_are_sent_alone_leaves_the_rest_unsent():

@@ -13,7 +13,7 @@ from smtp_proto import Limits, LineEnds
 from smtp_proto.ops import StartTLSPolicy
 
 from ._client import AsyncClient
-from ._places import Security, about, accepting, default_port, introducing, own_name
+from ._places import Security, SentLineEnds, about, accepting, default_port, introducing, own_name
 from ._run import AsyncStream, Timeouts, seconds_for
 from ._server import AsyncListener, AsyncServer, AsyncServerStream, AsyncSlots, Tasks
 from ._sockets import listening
@@ -104,7 +104,7 @@ class AsyncSockets:
         domain: str | None = None,
         timeouts: Timeouts = None,
         limits: Limits | None = None,
-        line_ends: LineEnds = LineEnds.NORMALIZE,
+        line_ends: SentLineEnds = LineEnds.NORMALIZE,
     ) -> Connecting:
         """Connect, greet and introduce: `async with connect(...) as client`, or `client = await
         connect(...)`.

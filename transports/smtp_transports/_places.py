@@ -8,13 +8,16 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from smtp_proto import ClientConnection, Limits, LineEnds, ServerConnection
 from smtp_proto.ops import StartTLSPolicy
 
 from ._run import Timeouts
 from ._server import Settings
+
+SentLineEnds: TypeAlias = Literal[LineEnds.NORMALIZE, LineEnds.STRICT]
+"""What may become of bare CR and LF in a message that is sent."""
 
 INTERNET = (socket.AF_INET, socket.AF_INET6)
 
@@ -70,13 +73,13 @@ def introducing(
     context: ssl.SSLContext | None,
     lmtp: bool,
     limits: Limits | None,
-    line_ends: LineEnds,
+    line_ends: SentLineEnds,
 ) -> tuple[ClientConnection, ssl.SSLContext | None, StartTLSPolicy]:
     """The connection of a client, its TLS context, and whether STARTTLS is to be used."""
     policy = starttls or ("required" if context else "never")
     if context is None and (tls or policy != "never"):
         context = ssl.create_default_context()
-    conn = ClientConnection(lmtp=lmtp, tls=tls, line_ends=line_ends, limits=limits or Limits())  # type: ignore[arg-type]
+    conn = ClientConnection(lmtp=lmtp, tls=tls, line_ends=line_ends, limits=limits or Limits())
     return conn, context, policy
 
 

@@ -60,17 +60,17 @@ class _Pooling(Generic[_C]):
     def __init__(
         self,
         size: int,
-        connect: Callable[[], Any],
+        connect: Callable[[], _C | Awaitable[_C]],
         *,
-        max_messages: int | None,
-        max_idle: float,
-        check_after: float,
-        clock: Callable[[], float],
+        max_messages: int | None = 100,
+        max_idle: float = 60.0,
+        check_after: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if size < 1:
             raise ValueError("a pool has room for one connection at least")
         self.size = size
-        self._connect = connect
+        self._connect: Callable[[], Any] = connect
         self._max_messages = max_messages
         self._max_idle = max_idle
         self._check_after = check_after
@@ -174,25 +174,6 @@ class Pool(_Pooling[Client]):
     """
 
     _make_event: Callable[[], Event] = threading.Event
-
-    def __init__(
-        self,
-        size: int,
-        connect: Callable[[], Client],
-        *,
-        max_messages: int | None = 100,
-        max_idle: float = 60.0,
-        check_after: float = 5.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        super().__init__(
-            size,
-            connect,
-            max_messages=max_messages,
-            max_idle=max_idle,
-            check_after=check_after,
-            clock=clock,
-        )
 
     @contextmanager
     def client(self) -> Iterator[Client]:
@@ -306,25 +287,6 @@ class AsyncPool(_Pooling[AsyncClient]):
     """
 
     _make_event: Callable[[], AsyncEvent]
-
-    def __init__(
-        self,
-        size: int,
-        connect: Callable[[], Awaitable[AsyncClient]],
-        *,
-        max_messages: int | None = 100,
-        max_idle: float = 60.0,
-        check_after: float = 5.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        super().__init__(
-            size,
-            connect,
-            max_messages=max_messages,
-            max_idle=max_idle,
-            check_after=check_after,
-            clock=clock,
-        )
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[AsyncClient]:

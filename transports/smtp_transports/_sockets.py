@@ -15,7 +15,17 @@ from smtp_proto import Limits, LineEnds
 from smtp_proto.ops import StartTLSPolicy
 
 from ._client import Client
-from ._places import IN_THE_CLEAR, INTERNET, Security, about, accepting, default_port, introducing, own_name
+from ._places import (
+    IN_THE_CLEAR,
+    INTERNET,
+    Security,
+    SentLineEnds,
+    about,
+    accepting,
+    default_port,
+    introducing,
+    own_name,
+)
 from ._run import Stream, Timeouts, seconds_for
 from ._server import Server, Slots, Threads
 
@@ -178,7 +188,7 @@ class Sockets(NamedTuple):
         domain: str | None = None,
         timeouts: Timeouts = None,
         limits: Limits | None = None,
-        line_ends: LineEnds = LineEnds.NORMALIZE,
+        line_ends: SentLineEnds = LineEnds.NORMALIZE,
     ) -> Client:
         """Connect, greet and introduce: a `Client` that is ready to send, and a context manager.
 

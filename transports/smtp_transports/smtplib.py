@@ -88,6 +88,7 @@ _READ = 65536
 _NONE: dict[str, Any] = {}
 _BLANKS = b" \t\r\n"
 _MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")  # in the order in which `login` tries them
+# What the original has for a default too: private to `socket`, and so unknown to mypy.
 _DEFAULT_TIMEOUT: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
 # A socket has a timeout of its own here.
 _FOR_EVER = math.inf
@@ -361,6 +362,7 @@ class SMTP:
 
     def _print_debug(self, *args: object) -> None:
         if self.debuglevel > 1:
+            # The time of day here, without a zone, as the original prints it.
             args = (datetime.datetime.now().time(), *args)  # noqa: DTZ005
         print(*args, file=sys.stderr)
 
