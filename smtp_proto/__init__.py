@@ -37,8 +37,11 @@ from ._errors import (
     SMTPError,
     TimedOut,
 )
-from ._features import Features, OriginalRecipient, Parameters
+from ._extension_commands import Burl, Etrn, XClient, XForward
+from ._features import Features
 from ._limits import Limits, Timer
+from ._parameter_table import DeliverBy, OriginalRecipient, Parameter, ValidSince
+from ._parameters import Parameters, register_parameter
 from ._replies import AuthChallenge, Greeting, Hello, Reply
 from ._reply_stream import RawReply, ReplyStream
 from ._server_connection import ServerConnection
@@ -52,13 +55,16 @@ __all__ = [
     "AuthChallenge",
     "AuthResponse",
     "Bdat",
+    "Burl",
     "ClientConnection",
     "Command",
     "ConnectionLost",
     "Data",
     "DataWriter",
+    "DeliverBy",
     "Ehlo",
     "EndOfMessage",
+    "Etrn",
     "Expn",
     "Features",
     "Greeting",
@@ -75,6 +81,7 @@ __all__ = [
     "Noop",
     "NotOffered",
     "OriginalRecipient",
+    "Parameter",
     "Parameters",
     "Path",
     "ProtocolError",
@@ -95,6 +102,10 @@ __all__ = [
     "TimedOut",
     "Timer",
     "UnknownCommand",
+    "ValidSince",
     "Vrfy",
+    "XClient",
+    "XForward",
     "normalize_line_ends",
+    "register_parameter",
 ]

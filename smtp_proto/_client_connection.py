@@ -32,6 +32,7 @@ from ._commands import (
 )
 from ._connection import CLOSED, NEED_DATA, NO_FEATURES, PAUSED, Connection, Signal, name
 from ._errors import LocalProtocolError, ProtocolError
+from ._extension_commands import Burl, Etrn, XClient
 from ._features import Features
 from ._limits import DEFAULT_LIMITS, Limits, Timer
 from ._readers import ReplyReader
@@ -45,7 +46,7 @@ from ._writers import WRITERS
 _LAST_IN_GROUP = frozenset(
     (
         Opening, Ehlo, Helo, Lhlo, StartTLS, Auth, AuthResponse,
-        Data, Vrfy, Expn, Help, Noop, Quit, UnknownCommand,
+        Data, Vrfy, Expn, Help, Noop, Quit, Etrn, XClient, UnknownCommand,
     )
 )  # fmt: skip
 
@@ -55,6 +56,7 @@ _TIMERS: dict[type[Command], Timer] = {
     Rcpt: Timer.RCPT,
     Data: Timer.DATA_INIT,
     Bdat: Timer.DATA_DONE,
+    Burl: Timer.DATA_DONE,
     EndOfMessage: Timer.DATA_DONE,
 }
 
@@ -77,9 +79,11 @@ class ClientConnection(Connection):
     __slots__ = (
         "_accepted",
         "_allow_nul",
+        "_announced",
         "_body",
         "_challenges",
         "_data_writer",
+        "_for_each",
         "_last_chunks",
         "_learn",
         "_line_ends",
@@ -119,7 +123,10 @@ class ClientConnection(Connection):
         self._verdicts = 0
         self._challenges = 0
         self._last_chunks = 0  # of those that are pending
-        self._learn = _LEARN_LMTP if lmtp else _LEARN
+        # In LMTP, and in SMTP with PRDR, there is a verdict for each recipient.
+        self._for_each = lmtp
+        self._announced = False
+        self._learn = _LEARN_RECIPIENTS if lmtp else _LEARN
 
     @property
     def state(self) -> State:
@@ -179,12 +186,14 @@ class ClientConnection(Connection):
             rule(self, command)
         self._out.append(WRITERS[kind](command))
         pending.append((command, self._buffer.end))
-        if type(command) is Bdat:
+        if isinstance(command, _CHUNKS):
             self._begin_chunk(command)
             return
         predicted.succeed(kind)
         if type(command) is Mail:
             self._mail = command
+            if "PRDR" in command._parameters:
+                self._learn = _LEARN_RECIPIENTS
         elif kind is Auth:
             self._challenges = 0
 
@@ -218,8 +227,8 @@ class ClientConnection(Connection):
         if wire:
             self._out.append(wire)
 
-    def _begin_chunk(self, command: Bdat) -> None:
-        self._predicted.said(Bdat)
+    def _begin_chunk(self, command: Bdat | Burl) -> None:
+        self._predicted.said(type(command))
         self._last_chunks += command.last
         self._body = ChunkWriter(command.size, command.last)
         self._end_chunk(self._body)
@@ -249,7 +258,7 @@ class ClientConnection(Connection):
             # Of a body under way, DATA has nothing pending and a chunk its own BDAT: neither is due.
             if to is None or self._replies.began < since or (self._body is not None and len(pending) == 1):
                 return self._interrupted(reply)
-            if type(to) is Bdat:
+            if isinstance(to, _CHUNKS):
                 to = self._answer_chunk(to)
             kind = type(to)
             machine = self._machine
@@ -257,7 +266,7 @@ class ClientConnection(Connection):
             if 300 <= code < 400 and not machine.names(kind, code):
                 raise LocalProtocolError(f"{code} is no answer to {name(to)}")
             reply._to = to
-            if self.lmtp and kind is EndOfMessage and self._is_one_of_several(reply):
+            if kind is EndOfMessage and (self._for_each or code == 353) and self._is_one_of_several(reply):
                 return reply
             pending.popleft()
             machine.answered(kind, code)
@@ -289,9 +298,9 @@ class ClientConnection(Connection):
         self._refuse_input("behind the 220 to STARTTLS")
         return PAUSED
 
-    def _answer_chunk(self, to: Bdat) -> Command:
+    def _answer_chunk(self, to: Bdat | Burl) -> Command:
         """What the reply to a chunk is the answer to: the last one's is the verdict on the message."""
-        self._machine.said(Bdat)
+        self._machine.said(type(to))
         if not to.last:
             return to
         self._pending.popleft()
@@ -310,12 +319,21 @@ class ClientConnection(Connection):
         return reply
 
     def _is_one_of_several(self, reply: Reply) -> bool:
-        """In LMTP, put the recipient to the verdict; whether there are more verdicts to come."""
-        if not self._accepted or self._machine.state not in (State.DATA, State.CHUNK):
+        """Put the recipient to the verdict; whether there are more verdicts to come."""
+        if reply._code == 353:  # with PRDR it goes before them (draft-hall-prdr 4.5)
+            if self.lmtp or self._announced or not (self._for_each and self._accepted):
+                raise LocalProtocolError("353 that nothing asked for")
+            self._announced = True
+            return True
+        is_alone = not self.lmtp and not self._announced
+        if is_alone or not self._accepted or self._machine.state not in (State.DATA, State.CHUNK):
+            return False
+        if self._verdicts == len(self._accepted):  # and one for all behind them
             return False
         reply._recipient = self._accepted[self._verdicts]
         self._verdicts += 1
-        return self._verdicts < len(self._accepted) and reply.code != 421
+        more = self._verdicts < len(self._accepted) or not self.lmtp
+        return more and reply.code != 421
 
     def _learn_greeting(self, to: Command, reply: Reply) -> None:
         reply._to = None
@@ -330,10 +348,12 @@ class ClientConnection(Connection):
         if self._challenges > self.limits.auth_challenges:
             raise LocalProtocolError(f"more than {self.limits.auth_challenges} challenges")
 
-    def _learn_mail(self, to: Command, reply: Reply) -> None:
+    def _learn_mail(self, to: Mail, reply: Reply) -> None:
         if reply.is_positive:
             self._accepted = []
             self._verdicts = 0
+            self._announced = False
+            self._for_each = self.lmtp or "PRDR" in to._parameters
 
     def _learn_rcpt(self, to: Rcpt, reply: Reply) -> None:
         if reply.is_positive:
@@ -354,7 +374,7 @@ class ClientConnection(Connection):
         self._body = None
 
 
-# What else a client learns from the answers to these; in LMTP the recipients, whose verdicts will come.
+# What else a client learns from the answers to these; the recipients, if a verdict for each may come.
 _LEARN: dict[type[Command], Callable[[ClientConnection, Any, Reply], None]] = {
     Opening: ClientConnection._learn_greeting,
     Ehlo: ClientConnection._learn_hello,
@@ -363,14 +383,16 @@ _LEARN: dict[type[Command], Callable[[ClientConnection, Any, Reply], None]] = {
     Auth: ClientConnection._learn_auth,
     AuthResponse: ClientConnection._learn_auth,
     Data: ClientConnection._learn_data,
+    XClient: ClientConnection._begin_afresh,
 }
-_LEARN_LMTP: dict[type[Command], Callable[[ClientConnection, Any, Reply], None]] = {
+_LEARN_RECIPIENTS: dict[type[Command], Callable[[ClientConnection, Any, Reply], None]] = {
     **_LEARN,
     Mail: ClientConnection._learn_mail,
     Rcpt: ClientConnection._learn_rcpt,
 }
 
 _NOTHING = (None, 0)  # is pending
-_ENDS_OF_BODY = frozenset((Bdat, EndOfMessage))
+_CHUNKS = (Bdat, Burl)
+_ENDS_OF_BODY = frozenset((*_CHUNKS, EndOfMessage))
 _CLOSED = State.CLOSED  # an Enum member is slow to look up before Python 3.12
 _NOT_READING = frozenset((State.CLOSED, State.FAILED, State.TLS))

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, ClassVar
 from . import _grammar
 from ._addresses import Path
 from ._errors import LocalProtocolError
-from ._features import NO_PARAMETERS, Parameters, ParameterValue, canonical_parameters
 from ._message import Message, field
+from ._parameter_table import ParameterValue
+from ._parameters import NO_PARAMETERS, Parameters, canonical_parameters
 
 if TYPE_CHECKING:
     from ._replies import Reply
@@ -361,6 +362,10 @@ KNOWN_VERBS = frozenset(
         "LHLO",
         "STARTTLS",
         "AUTH",
+        "ETRN",
+        "BURL",
+        "XCLIENT",
+        "XFORWARD",
         "MAIL",
         "RCPT",
         "DATA",

@@ -151,8 +151,16 @@ class Connection:
         self._refuse_input("before the TLS handshake")
         self._machine.tls_started()
         self.tls = True
+        self._forget()
+
+    def _forget(self) -> None:
         self.features = NO_FEATURES
         self.authenticated = False
+
+    def _begin_afresh(self, command: Command, reply: Reply) -> None:
+        """XCLIENT was answered: with 220, nothing that was learned holds any more."""
+        if reply.code == 220:
+            self._forget()
 
     def _refuse_input(self, where: str) -> None:
         if self._buffer:

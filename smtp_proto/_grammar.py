@@ -12,7 +12,7 @@ Where RFC 6531 3.3 widens a rule by UTF8-non-ascii, the pattern takes any octet 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import AnyStr, Generic
 
 from ._errors import LocalProtocolError
@@ -151,6 +151,37 @@ UTF8_XTEXT = Rule(rb"(?:[!-*,-<>-\[\]-~%b]|\\x\{[0-9A-Fa-f]{1,6}\})*+" % _UTF8)
 # addr-type = atom                                                                  (RFC 3461 4.2)
 ADDRESS_TYPE = Rule(rb"[A-Za-z0-9-]{1,40}")
 
+# etrn = "ETRN" SP ["@"] node-name / "#" queue-name                                 (RFC 1985 5.2)
+ETRN_NODE = Rule(rb"@?(?:[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)*+\.?|%b)|#[!-~]++" % _LITERAL)
+
+# absolute-URI = scheme ":" hier-part [ "?" query ], in printable ASCII             (RFC 3986 4.3)
+ABSOLUTE_URI = Rule(rb"[A-Za-z][A-Za-z0-9+.-]*+:[!$-;=?-Z_a-z~%@\[\]]++")
+BURL_ARGUMENT = Rule(rb"([!-~]++)(?: ++((?i:LAST)))?")
+
+# attribute-name "=" attribute-value, the value in xtext                        (Postfix's XCLIENT)
+ATTRIBUTE = Rule(rb"([A-Za-z][A-Za-z0-9]*+)=((?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2})++)")
+
+# by-value = by-time ";" by-mode [by-trace];  by-time = ["-" / "+"] 1*9DIGIT             (RFC 2852 4)
+DELIVER_BY = Rule(rb"([+-]?)([0-9]{1,9});([NRnr])([Tt]?)")
+
+# future-release-integer = %x31-39 *8DIGIT                                            (RFC 4865 3)
+SECONDS = Rule(rb"[1-9][0-9]{0,8}")
+
+# priority-value = (["-"] NZDIGIT) / "0"                                            (RFC 6710 4.1)
+PRIORITY = Rule(rb"-?[1-9]|0")
+
+# Solicitation-keywords = word 0*("," word);  word = ALPHA 0*(wordchar)             (RFC 3865 2.1)
+# wordchar = "." / "-" / "_" / ":" / ALPHA / DIGIT
+_WORD = rb"[A-Za-z][A-Za-z0-9._:-]*+"
+SOLICITATION = Rule(rb"(?=.{1,1000}\Z)%b(?:,%b)*+" % (_WORD, _WORD))
+
+# date-time = full-date "T" partial-time time-offset                                (RFC 3339 5.6)
+_DATE_TIME = Rule(
+    rb"([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    rb"[Tt]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)(?:\.[0-9]++)?"
+    rb"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
+)
+
 # What a line of text must not hold: line ends in disguise, and NUL.
 _LINE_BREAKING = re.compile("[\r\n\0]")
 # Controls, C1 controls and the Unicode line ends: never in an address, a parameter, a command.
@@ -158,11 +189,41 @@ _CONTROL = "[\0-\x1f\x7f-\x9f\u2028\u2029]"
 
 # The largest number that anything here means: RFC 1870 allows 20 digits.
 _NUMBER = Rule(rb"[0-9]{1,20}")
+_LIMIT = Rule(rb"[1-9][0-9]{0,5}")
 
 
 def number(octets: bytes) -> int | None:
     """The value of 1 to 20 ASCII digits; None for anything else."""
     return int(octets) if _NUMBER.fullmatch(octets) else None
+
+
+def limit(octets: bytes) -> int | None:
+    """The value of a limit (RFC 9422 4): 1 to 6 digits, the first no zero; None for anything else."""
+    return int(octets) if _LIMIT.fullmatch(octets) else None
+
+
+def first_number(words: Sequence[str]) -> int | None:
+    """The number with which an offer begins, up to a comma; None if there is none."""
+    return number(words[0].partition(",")[0].encode("ascii")) if words else None
+
+
+def instant(octets: bytes) -> int | None:
+    """The seconds of a date-time (RFC 3339 5.6) since the beginning of the year 0, to compare it with
+    another, fractions left out; None for anything else.
+    """
+    match = _DATE_TIME.fullmatch(octets)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = map(int, match.groups()[:6])
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    if day > (28 + leap if month == 2 else 30 + (month in (1, 3, 5, 7, 8, 10, 12))):
+        return None
+    # The days before each month: March is the first of five that repeat themselves (153 days).
+    months, years = (month - 3) % 12, year - (month < 3)
+    days = years * 365 + years // 4 - years // 100 + years // 400 + (153 * months + 2) // 5 + day
+    sign, hours, minutes = match.groups(b"0")[6:]
+    offset = (int(hours) * 60 + int(minutes)) * (-1 if sign == b"-" else 1)
+    return ((days * 24 + hour) * 60 + minute - offset) * 60 + second
 
 
 def is_address_literal(octets: bytes) -> bool:

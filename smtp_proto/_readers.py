@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from . import _grammar
-from ._addresses import Path, path_from_groups
+from ._addresses import Path, path_from_groups, xtext_decode
 from ._commands import (
     Auth,
     AuthResponse,
@@ -34,8 +34,9 @@ from ._commands import (
     received_rcpt,
 )
 from ._errors import LocalProtocolError
-from ._features import NO_PARAMETERS, parse_parameters
+from ._extension_commands import Burl, Etrn, XClient, XForward
 from ._limits import Limits
+from ._parameters import NO_PARAMETERS, parse_parameters
 from ._receive_buffer import ReceiveBuffer
 from ._replies import (
     AuthChallenge,
@@ -140,6 +141,7 @@ _KINDS: dict[type[Command | None], Callable[[int, tuple[str, ...]], Reply]] = {
     Lhlo: _hello,
     Auth: _challenge,
     AuthResponse: _challenge,
+    XClient: _greeting,
 }
 
 
@@ -247,6 +249,34 @@ def _bdat(argument: bytes, limits: Limits) -> Bdat:
     return Bdat(size=size, last=match[2] is not None)
 
 
+def _burl(argument: bytes, limits: Limits) -> Burl:
+    match = _grammar.BURL_ARGUMENT.fullmatch(argument)
+    if match is None:
+        raise LocalProtocolError("expected BURL URL [LAST] (RFC 4468)")
+    return Burl(url=match[1].decode("ascii"), last=match[2] is not None)
+
+
+def _etrn(argument: bytes, limits: Limits) -> Etrn:
+    return Etrn(node=_text(argument) or "")
+
+
+def _attributes(command: type[XClient | XForward]) -> Callable[[bytes, Limits], Command]:
+    def read(argument: bytes, limits: Limits) -> Command:
+        words = [word for word in argument.split(b" ") if word]
+        if len(words) > limits.parameters:
+            raise LocalProtocolError(f"more than {limits.parameters} attributes")
+        attributes: dict[str, str] = {}
+        for word in words:
+            match = _grammar.ATTRIBUTE.fullmatch(word)
+            name = match[1].decode("ascii").upper() if match else ""
+            if match is None or name in attributes:
+                raise LocalProtocolError(f"not an attribute, or given twice: {word!r}")
+            attributes[name] = xtext_decode(match[2])
+        return command(attributes=attributes)
+
+    return read
+
+
 _READERS: dict[bytes, Callable[[bytes, Limits], Command]] = {
     b"EHLO": _introduction(Ehlo),
     b"HELO": _introduction(Helo),
@@ -263,4 +293,8 @@ _READERS: dict[bytes, Callable[[bytes, Limits], Command]] = {
     b"HELP": _optional(Help),
     b"NOOP": _optional(Noop),
     b"QUIT": _alone(Quit),
+    b"BURL": _burl,
+    b"ETRN": _etrn,
+    b"XCLIENT": _attributes(XClient),
+    b"XFORWARD": _attributes(XForward),
 }

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 from ._addresses import Path
 from ._commands import Auth, AuthResponse, Bdat, Command, Data, Ehlo, Helo, Lhlo, Mail, Rcpt, StartTLS
 from ._errors import LocalProtocolError
-from ._features import Features, Parameters, keyword_for
+from ._extension_commands import Burl, Etrn, XClient, XForward
+from ._features import Features
+from ._parameters import check_parameters
 from ._replies import AuthChallenge, Greeting, Hello, Reply
 from ._state import Opening
 
@@ -64,7 +66,7 @@ def _auth(session: Session, command: Auth) -> None:
 def _mail(session: Session, command: Mail) -> None:
     parameters = command._parameters
     if parameters:
-        _parameters(session, "MAIL", parameters)
+        check_parameters("MAIL", parameters, session.features)
         if "REQUIRETLS" in parameters and not session.tls:  # RFC 8689 4.1
             raise LocalProtocolError("REQUIRETLS without TLS", code=530, enhanced="5.7.10")
     if not command._reverse_path._is_ascii:
@@ -73,7 +75,7 @@ def _mail(session: Session, command: Mail) -> None:
 
 def _rcpt(session: Session, command: Rcpt) -> None:
     if command._parameters:
-        _parameters(session, "RCPT", command._parameters)
+        check_parameters("RCPT", command._parameters, session.features)
     if not command._forward_path._is_ascii:
         _utf8(command._forward_path, session.mail)
 
@@ -88,15 +90,27 @@ def _bdat(session: Session, command: Bdat) -> None:
     _offered(session, "CHUNKING")
 
 
+def _burl(session: Session, command: Burl) -> None:
+    _offered(session, "BURL")
+    if not command.last and "CHUNKING" not in session.features:  # RFC 4468 3.2
+        raise LocalProtocolError("without CHUNKING a BURL is the last", code=503, enhanced="5.5.1")
+
+
+def _etrn(session: Session, command: Etrn) -> None:
+    _offered(session, "ETRN")
+
+
+def _attributes(session: Session, command: XClient | XForward) -> None:
+    _offered(session, command.verb)
+    names = session.features.xclient if isinstance(command, XClient) else session.features.xforward
+    for name in command.attributes:
+        if name not in names:
+            raise LocalProtocolError(f"{command.verb} does not take {name}")
+
+
 def _offered(session: Session, keyword: str) -> None:
     if keyword not in session.features:
         raise LocalProtocolError(f"{keyword} is not offered", code=502, enhanced="5.5.1")
-
-
-def _parameters(session: Session, verb: str, parameters: Parameters) -> None:
-    for name, value in parameters.items():
-        if keyword_for(verb, name, value) not in session.features:  # RFC 5321 4.1.1.11
-            raise LocalProtocolError(f"parameter {name} is not offered for {verb}", code=555)
 
 
 def _utf8(path: Path, mail: Mail | None) -> None:
@@ -116,6 +130,10 @@ RULES: dict[type[Command], Callable[[Any, Any], None]] = {
     Rcpt: _rcpt,
     Data: _data,
     Bdat: _bdat,
+    Burl: _burl,
+    Etrn: _etrn,
+    XClient: _attributes,
+    XForward: _attributes,
 }
 
 
@@ -126,6 +144,7 @@ SPECIAL_ANSWERS: dict[type[Command], tuple[range, type[Reply]]] = {
     Lhlo: (range(200, 300), Hello),
     Auth: (range(334, 335), AuthChallenge),
     AuthResponse: (range(334, 335), AuthChallenge),
+    XClient: (range(220, 221), Greeting),
 }
 _PLAIN = (range(0), Reply)
 

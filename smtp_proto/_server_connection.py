@@ -26,6 +26,7 @@ from ._commands import (
 )
 from ._connection import CLOSED, NEED_DATA, NO_FEATURES, OVER, PAUSED, Connection, Signal, name, refusal
 from ._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from ._extension_commands import Burl, XClient
 from ._limits import DEFAULT_LIMITS, Limits, Timer
 from ._readers import Fatal, is_last_in_group, read_auth_response, read_command, weigh
 from ._replies import Hello, Reply
@@ -82,7 +83,7 @@ class ServerConnection(Connection):
         self._line = b""  # that is being answered
         self._line_limit = min(limits.command_line, limits.auth_line)
         self._reader: DataReader | ChunkReader | None = None
-        self._chunk: Bdat | None = None
+        self._chunk: Bdat | Burl | None = None
         self._recipients = 0
         self._verdicts = 0
         self._skip_line = False
@@ -223,18 +224,19 @@ class ServerConnection(Connection):
         self._answering = command
         return command
 
-    def _begin_chunk(self, command: Bdat) -> Bdat:
+    def _begin_chunk(self, command: Bdat | Burl) -> Bdat | Burl:
         reader = self._reader
         if not isinstance(reader, ChunkReader):
             self._reader = reader = ChunkReader(self.limits)
-        self._machine.said(Bdat)
+        self._machine.said(type(command))
         limit = self.limits.message_size
         if limit is not None and reader.size + command.size > limit:
             self._check_skip(command.size)
             text = f"message of more than {limit} octets"
             reader.refuse(Reply(code=552, enhanced="5.3.4", text=text), reader.size)
         reader.begin(command.size, command.last)
-        self._chunk = command = Bdat(size=command.size, last=command.last, refusal=reader.refusal)
+        command._refusal = reader.refusal
+        self._chunk = command
         return command
 
     def _check_skip(self, size: int) -> None:
@@ -289,9 +291,12 @@ class ServerConnection(Connection):
             raise LocalProtocolError(f"{name(command)} must be refused, not answered {code}")
         if type(reply) is not Reply or kind in SPECIAL_ANSWERS:
             check_answer(kind, reply)
-        if 300 <= code < 400 and not machine.names(kind, code):
+        if 300 <= code < 400 and not (machine.names(kind, code) and (code != 353 or self._is_each_due)):
             raise LocalProtocolError(f"{code} is no answer to {name(command)}")
         self._out.append(reply._octets or write_reply(reply))
+        if code == 353:
+            self._verdicts = self._recipients + 1
+            return
         if self._verdicts and kind is EndOfMessage and self._is_one_of_several(code):
             return
         self._answering = None
@@ -324,6 +329,11 @@ class ServerConnection(Connection):
             raise LocalProtocolError(f"only a refusal may follow an error of the client, not {reply}")
         self._out.append(write_reply(reply))
         self._machine.closed()
+
+    @property
+    def _is_each_due(self) -> bool:
+        """Whether verdicts for each recipient may be announced: PRDR was asked for, and they were not."""
+        return self._mail is not None and "PRDR" in self._mail._parameters and not self._verdicts
 
     def _is_one_of_several(self, code: int) -> bool:
         self._verdicts -= 1
@@ -367,6 +377,7 @@ _SETTLE: dict[type[Command], Callable[[ServerConnection, Any, Reply], None]] = {
     Mail: ServerConnection._settle_mail,
     Rcpt: ServerConnection._settle_rcpt,
     Data: ServerConnection._settle_data,
+    XClient: ServerConnection._begin_afresh,
 }
 
 # What a server asks before it hands these out, and what it does with them first.
@@ -377,5 +388,6 @@ _RULES: dict[type[Command], Callable[[ServerConnection, Any], None]] = {
 }
 _BEGIN: dict[type[Command], Callable[[ServerConnection, Any], Command]] = {
     Bdat: ServerConnection._begin_chunk,
+    Burl: ServerConnection._begin_chunk,
     UnknownCommand: ServerConnection._begin_unknown,
 }

@@ -10,12 +10,13 @@ Client and server look at the same conversation, so both are judged by one table
 A command may be said in a state if the state's row has an entry for it. What happens then is decided
 by the reply: by its exact code where the entry names it, else by its first digit (RFC 5321 4.3.2). A
 class that is missing means: stay. Exact codes stand only where an RFC names them: 220 opens a session
-and TLS, 334 goes on with AUTH, 354 asks for the message. 421 stands nowhere, because it means the same
+and TLS, 334 goes on with AUTH, 354 asks for the message, 353 announces a verdict for each of its recipients
+(PRDR). 421 stands nowhere, because it means the same
 everywhere: the server closes (3.8). A 3yz that an entry does not name is an error of the peer: nobody
 knows what it asks for.
 
 `SAID` in the place of a code is the transition that saying the command makes, before any reply. Only
-BDAT has one: its octets follow at once, with no leave asked (RFC 3030 2).
+BDAT has one, and BURL with it: its octets follow at once, with no leave asked (RFC 3030 2).
 
 Who answers what
 ----------------
@@ -23,7 +24,7 @@ Who answers what
 The opening of the connection counts as a command, `Opening`, which the greeting answers. The verdict on
 a message answers `EndOfMessage`, after DATA and after `BDAT ... LAST` alike; the reply to any other chunk
 answers its `Bdat`. In LMTP the verdict is one reply for each accepted recipient (RFC 2033 4.2); the
-transition is made by the last of them.
+transition is made by the last of them. With PRDR it is the same behind a 353, and then one more for all.
 
 A client runs the machine twice
 -------------------------------
@@ -78,6 +79,7 @@ from ._commands import (
     UnknownCommand,
     Vrfy,
 )
+from ._extension_commands import Burl, Etrn, XClient, XForward
 
 
 class State(Enum):
@@ -153,6 +155,8 @@ _ANY_TIME: Row = {
 _IN_TRANSACTION: Row = {**_ANY_TIME, Rset: {2: State.READY}}
 _VERDICT: Outcomes = {2: State.READY, 4: State.READY, 5: State.READY}
 
+_CHUNK: Outcomes = {2: State.BDAT, 4: State.BDAT_FAILED, 5: State.BDAT_FAILED}
+
 TABLE: Mapping[State, Row] = {
     State.GREETING: {
         Opening: {
@@ -168,6 +172,9 @@ TABLE: Mapping[State, Row] = {
         StartTLS: {220: State.TLS},
         Auth: {334: State.AUTH},
         Mail: {2: State.MAIL},
+        Etrn: {},
+        XClient: {220: State.GREETED},
+        XForward: {},
     },
     State.AUTH: {
         AuthResponse: {334: State.AUTH, **_VERDICT},
@@ -183,19 +190,22 @@ TABLE: Mapping[State, Row] = {
         Rcpt: {},
         Data: {354: State.DATA},
         Bdat: {SAID: State.CHUNK},
+        Burl: {SAID: State.CHUNK},
     },
     State.DATA: {
         MessageData: {},
-        EndOfMessage: _VERDICT,
+        EndOfMessage: {353: State.DATA, **_VERDICT},
     },
     State.CHUNK: {
         MessageData: {},
-        Bdat: {2: State.BDAT, 4: State.BDAT_FAILED, 5: State.BDAT_FAILED},
-        EndOfMessage: _VERDICT,
+        Bdat: _CHUNK,
+        Burl: _CHUNK,
+        EndOfMessage: {353: State.CHUNK, **_VERDICT},
     },
     State.BDAT: {
         **_IN_TRANSACTION,
         Bdat: {SAID: State.CHUNK},
+        Burl: {SAID: State.CHUNK},
     },
     State.BDAT_FAILED: _IN_TRANSACTION,
     State.REJECTED: {

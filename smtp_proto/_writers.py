@@ -6,6 +6,7 @@ from binascii import b2a_base64
 from collections.abc import Callable
 from typing import Any
 
+from ._addresses import xtext_encode
 from ._commands import (
     Auth,
     AuthResponse,
@@ -26,6 +27,7 @@ from ._commands import (
     UnknownCommand,
     Vrfy,
 )
+from ._extension_commands import Burl, Etrn, XClient, XForward
 from ._replies import Reply
 
 
@@ -77,6 +79,19 @@ def _bdat(command: Bdat) -> bytes:
     return f"BDAT {command.size} LAST\r\n".encode() if command.last else f"BDAT {command.size}\r\n".encode()
 
 
+def _burl(command: Burl) -> bytes:
+    return f"BURL {command.url}{' LAST' if command.last else ''}\r\n".encode()
+
+
+def _etrn(command: Etrn) -> bytes:
+    return f"ETRN {command.node}\r\n".encode()
+
+
+def _attributes(command: XClient | XForward) -> bytes:
+    words = (f" {name}={xtext_encode(value)}" for name, value in command.attributes.items())
+    return f"{command.verb}{''.join(words)}\r\n".encode()
+
+
 # The line of each command, CRLF included.
 WRITERS: dict[type[Command], Callable[[Any], bytes]] = {
     Ehlo: _hello,
@@ -95,6 +110,10 @@ WRITERS: dict[type[Command], Callable[[Any], bytes]] = {
     Help: _argument,
     Noop: _argument,
     Quit: _alone(Quit),
+    Burl: _burl,
+    Etrn: _etrn,
+    XClient: _attributes,
+    XForward: _attributes,
     UnknownCommand: _unknown,
 }
 

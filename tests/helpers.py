@@ -52,6 +52,10 @@ ALL_FEATURES = Features(
         "ENHANCEDSTATUSCODES": (),
         "AUTH": ("PLAIN", "LOGIN"),
         "STARTTLS": (),
+        "ETRN": (),
+        "BURL": ("imap",),
+        "XCLIENT": ("NAME", "ADDR"),
+        "XFORWARD": ("NAME", "ADDR"),
     }
 )
 

@@ -21,10 +21,13 @@ from smtp_proto import (
     AuthChallenge,
     AuthResponse,
     Bdat,
+    Burl,
     Command,
     Data,
+    DeliverBy,
     Ehlo,
     EndOfMessage,
+    Etrn,
     Expn,
     Features,
     Greeting,
@@ -43,10 +46,14 @@ from smtp_proto import (
     Rset,
     StartTLS,
     UnknownCommand,
+    ValidSince,
     Vrfy,
+    XClient,
+    XForward,
 )
 from smtp_proto._commands import KNOWN_VERBS
-from smtp_proto._features import PARAMETERS, keyword_for
+from smtp_proto._parameter_table import PARAMETERS
+from smtp_proto._parameters import keyword_for
 
 _ALNUM = string.ascii_letters + string.digits
 _ATEXT = _ALNUM + "!#$%&'*+/=?^_`{|}~-"
@@ -143,6 +150,10 @@ def _optional(**known: SearchStrategy[Any]) -> SearchStrategy[dict[str, Any]]:
     return st.builds(lambda some, others: {**others, **some}, drawn, _others())
 
 
+def _solicitations() -> SearchStrategy[str]:
+    return st.builds(str.__add__, _some(string.ascii_letters, 1), _some(_ALNUM + ".-_:", 8, least=0))
+
+
 @cache
 def mail_parameters() -> SearchStrategy[dict[str, Any]]:
     """Parameters for MAIL: any of the known ones, and some that nobody knows."""
@@ -154,6 +165,12 @@ def mail_parameters() -> SearchStrategy[dict[str, Any]]:
         AUTH=st.just("") | mailboxes(),
         RET=st.sampled_from(["FULL", "HDRS"]),
         ENVID=_some(_PRINTABLE, 12),
+        BY=st.builds(DeliverBy, st.integers(-999999999, 999999999), st.just("N"), st.booleans())
+        | st.builds(DeliverBy, st.integers(1, 999999999), st.just("R"), st.booleans()),
+        SOLICIT=st.lists(_solicitations(), min_size=1, max_size=3).map(tuple),
+        PRDR=st.just(True),
+        HOLDUNTIL=date_times(fractions=True),
+        **{"MT-PRIORITY": st.integers(-9, 9)},
     )
 
 
@@ -163,9 +180,20 @@ def rcpt_parameters() -> SearchStrategy[dict[str, Any]]:
     notify = st.lists(st.sampled_from(["SUCCESS", "FAILURE", "DELAY"]), min_size=1, unique=True)
     return _optional(
         NOTIFY=st.just(("NEVER",)) | notify.map(tuple),
+        RRVS=st.builds(ValidSince, date_times(), st.sampled_from([None, "C", "R"])),
         ORCPT=st.builds(OriginalRecipient, st.sampled_from(["rfc822", "x-400"]), _some(_PRINTABLE, 12))
         | st.builds(OriginalRecipient, st.just("utf-8"), _some(_PRINTABLE, 12, utf8=True)),
     )
+
+
+@cache
+def date_times(*, fractions: bool = False) -> SearchStrategy[str]:
+    """A date-time (RFC 3339 5.6) in any spelling."""
+    fraction = st.just("") | _some("0123456789", 7).map(".{}".format) if fractions else st.just("")
+    clock = st.times().map(lambda time: f"{time:%H:%M:%S}") | st.just("23:59:60")
+    hours = st.times().map(lambda time: f"{time:%H:%M}")
+    offset = st.sampled_from(["Z", "z"]) | st.builds("{}{}".format, st.sampled_from("+-"), hours)
+    return st.builds("{}{}{}{}{}".format, st.dates().map(str), st.sampled_from("Tt"), clock, fraction, offset)
 
 
 # Commands
@@ -215,6 +243,29 @@ def client_names() -> SearchStrategy[str]:
     return domains() | address_literals() | _joined(_some(_ALNUM + "-_", 8), ".")
 
 
+@cache
+def urls() -> SearchStrategy[str]:
+    """An absolute URI, such as BURL takes."""
+    rest = _some(_ALNUM + "-._~:/?[]@!$&'()*+,;=%", 12)
+    return st.builds("{}:{}".format, st.sampled_from(["imap", "IMAPS", "x-a+1.b"]), rest)
+
+
+@cache
+def etrn_nodes() -> SearchStrategy[str]:
+    """For what ETRN asks: a domain, all that is below it, or a queue."""
+    return st.builds("{}{}".format, st.sampled_from(["", "@"]), domains() | address_literals()) | _some(
+        _VISIBLE, 8
+    ).map("#{}".format)
+
+
+@cache
+def attributes() -> SearchStrategy[dict[str, str]]:
+    """What XCLIENT and XFORWARD tell of another client."""
+    names = st.sampled_from(["NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "IDENT", "SOURCE"])
+    values = st.sampled_from(["[UNAVAILABLE]", "[TEMPUNAVAIL]"]) | _some(_PRINTABLE, 12)
+    return st.dictionaries(names, values, min_size=1, max_size=4)
+
+
 COMMANDS: Mapping[type[Command], SearchStrategy[Any]] = {
     Ehlo: st.builds(Ehlo, domain=client_names()),
     Helo: st.builds(Helo, domain=client_names()),
@@ -236,6 +287,10 @@ COMMANDS: Mapping[type[Command], SearchStrategy[Any]] = {
     Help: st.builds(Help, argument=st.none() | _argument()),
     Noop: st.builds(Noop, argument=st.none() | _argument()),
     Quit: st.just(Quit()),
+    Burl: st.builds(Burl, url=urls(), last=st.booleans()),
+    Etrn: st.builds(Etrn, node=etrn_nodes()),
+    XClient: st.builds(XClient, attributes=attributes()),
+    XForward: st.builds(XForward, attributes=attributes()),
     UnknownCommand: unknown_commands(),
 }
 """For each class that a client can say, its strategy."""
@@ -251,7 +306,9 @@ def offered_for(command: Command) -> Features:
     if isinstance(command, Mail | Rcpt):
         verb = command.verb
         return Features({keyword_for(verb, *item) or "": () for item in command.parameters.items()})
-    keywords = {StartTLS: "STARTTLS", Auth: "AUTH", Bdat: "CHUNKING"}
+    if isinstance(command, XClient | XForward):
+        return Features({command.verb: tuple(command.attributes)})
+    keywords = {StartTLS: "STARTTLS", Auth: "AUTH", Bdat: "CHUNKING", Burl: "BURL", Etrn: "ETRN"}
     return Features({keywords[type(command)]: ()} if type(command) in keywords else {})
 
 
@@ -311,6 +368,13 @@ def features() -> SearchStrategy[Features]:
             "SIZE": st.just(()) | st.integers(0, 10**20 - 1).map(lambda size: (str(size),)),
             "AUTH": words,
             "LIMITS": words,
+            "DELIVERBY": words,
+            "FUTURERELEASE": words,
+            "MT-PRIORITY": words,
+            "NO-SOLICITING": words,
+            "XCLIENT": words,
+            "XFORWARD": words,
+            "BURL": words,
             "STARTTLS": st.just(()),
         },
     )

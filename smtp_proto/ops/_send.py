@@ -26,7 +26,8 @@ from .._errors import (
     RemoteProtocolError,
     SMTPError,
 )
-from .._features import NO_PARAMETERS, ParameterValue, canonical_parameters
+from .._parameter_table import ParameterValue
+from .._parameters import NO_PARAMETERS, canonical_parameters
 from .._state import State
 from ._client import reset
 from ._delivery import Delivery

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from .._client_connection import ClientConnection
 from .._commands import EndOfMessage, Rcpt, Rset
 from .._errors import ConnectionLost, RemoteProtocolError, SMTPError
-from .._features import NO_PARAMETERS, ParameterValue
+from .._parameter_table import ParameterValue
+from .._parameters import NO_PARAMETERS
 from .._replies import Reply
 from .._state import State
 from ._delivery import GROUP_COMMANDS, Delivery

@@ -40,6 +40,7 @@ from smtp_proto import (
     AuthChallenge,
     AuthResponse,
     Bdat,
+    Burl,
     ClientConnection,
     Command,
     ConnectionLost,
@@ -78,6 +79,7 @@ from smtp_proto import (
     Timer,
     UnknownCommand,
     Vrfy,
+    XClient,
 )
 
 SITUATIONS = {
@@ -87,6 +89,7 @@ SITUATIONS = {
     AuthResponse: State.AUTH,
     Data: State.RCPT,
     Bdat: State.RCPT,
+    Burl: State.RCPT,
 }
 
 
@@ -115,6 +118,8 @@ def answers(kind: type[Command]) -> st.SearchStrategy[Reply]:
         positive = hellos()
     elif kind in (Auth, AuthResponse):
         positive |= challenges()
+    elif kind is XClient:
+        positive = greetings() | replies(st.integers(221, 299))
     elif kind is Data:
         positive |= replies(st.just(354))
     return positive | refusals() | replies(st.just(421))
@@ -134,12 +139,13 @@ def test_a_command_and_its_reply_reach_the_other_end(kind: type[Command], data: 
     pair.client.send(command)
     heard, *rest = pair.server_events()
     assert heard == command
-    assert rest == ([EndOfMessage()] if command == Bdat(size=0, last=True) else [])
+    is_whole = isinstance(command, Bdat | Burl) and command.last and not command.size
+    assert rest == ([EndOfMessage()] if is_whole else [])
     assert repr(heard) == repr(command)
     if isinstance(command, Mail | Rcpt):
         assert path_of(heard) == path_of(command)
-    if isinstance(command, Bdat):
-        return  # answered when its octets are in
+    if isinstance(command, Bdat) or is_whole:
+        return  # answered when its octets are in, the last one as the end of the message
 
     said = data.draw(answers(kind))
     reply = pair.say(said)

@@ -27,11 +27,13 @@ from smtp_proto import (
     AuthChallenge,
     AuthResponse,
     Bdat,
+    Burl,
     ClientConnection,
     Command,
     Data,
     Ehlo,
     EndOfMessage,
+    Etrn,
     Expn,
     Greeting,
     Hello,
@@ -53,6 +55,8 @@ from smtp_proto import (
     State,
     UnknownCommand,
     Vrfy,
+    XClient,
+    XForward,
 )
 from smtp_proto._state import OPENING, TABLE, Opening
 
@@ -77,6 +81,10 @@ SAYINGS: dict[str, Command] = {
     "NOOP": Noop(),
     "QUIT": Quit(),
     "XFOO": UnknownCommand(name="XFOO"),
+    "ETRN": Etrn(node="a.example"),
+    "BURL": Burl(url="imap:x"),
+    "XCLIENT": XClient(attributes={"NAME": "a.example"}),
+    "XFORWARD": XForward(attributes={"NAME": "a.example"}),
     "malformed": MalformedCommand(line=b"!", reply=Reply(code=500)),
     "opening": OPENING,
 }
@@ -95,16 +103,16 @@ class Situation(NamedTuple):
 SITUATIONS = {
     "greeting": Situation(State.GREETING, ""),
     "greeted": Situation(State.GREETED, _ALWAYS),
-    "ready": Situation(State.READY, f"{_ALWAYS} STARTTLS AUTH MAIL"),
+    "ready": Situation(State.READY, f"{_ALWAYS} STARTTLS AUTH MAIL ETRN XCLIENT XFORWARD"),
     "auth": Situation(State.AUTH, "response cancel"),
     "tls": Situation(State.TLS, ""),
     "mail": Situation(State.MAIL, f"{_ALWAYS} RCPT"),
-    "rcpt": Situation(State.RCPT, f"{_ALWAYS} RCPT DATA BDAT"),
+    "rcpt": Situation(State.RCPT, f"{_ALWAYS} RCPT DATA BDAT BURL"),
     "data": Situation(State.DATA, "text end"),
     "chunk": Situation(State.CHUNK, "text"),
     "last chunk": Situation(State.CHUNK, "text", Bdat(size=4, last=True)),
     "empty last chunk": Situation(State.CHUNK, "end", Bdat(size=0, last=True)),
-    "bdat": Situation(State.BDAT, f"{_ALWAYS} BDAT"),
+    "bdat": Situation(State.BDAT, f"{_ALWAYS} BDAT BURL"),
     "bdat failed": Situation(State.BDAT_FAILED, _ALWAYS),
     "rejected": Situation(State.REJECTED, "QUIT"),
     "closed": Situation(State.CLOSED, ""),
@@ -148,7 +156,8 @@ def leads_to(command: Command, code: int, state: State) -> State:
         ((Mail,), good and State.MAIL),
         ((Rcpt,), good and State.RCPT),
         ((Data,), code == 354 and State.DATA),
-        ((Bdat,), (good and State.BDAT) or (bad and State.BDAT_FAILED)),
+        ((XClient,), code == 220 and State.GREETED),
+        ((Bdat, Burl), (good and State.BDAT) or (bad and State.BDAT_FAILED)),
         ((EndOfMessage,), State.READY),
     ):
         if isinstance(command, kinds) and reached:
@@ -225,8 +234,9 @@ TRANSACTION = {State.MAIL, State.RCPT, State.DATA, State.CHUNK, State.BDAT, Stat
 @pytest.mark.parametrize(
     ("name", "word"),
     [("greeted", word) for word in ("EHLO", "HELO", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT", "XFOO")]
-    + [("ready", word) for word in ("STARTTLS", "AUTH", "MAIL")]
+    + [("ready", word) for word in ("STARTTLS", "AUTH", "MAIL", "ETRN", "XCLIENT", "XFORWARD")]
     + [("auth", "response"), ("mail", "RCPT"), ("rcpt", "RCPT"), ("rcpt", "DATA"), ("rcpt", "BDAT")]
+    + [("rcpt", "BURL")]
     + [("data", "end"), ("empty last chunk", "end"), ("rejected", "QUIT")],
 )
 def test_every_code_is_an_answer_and_its_first_digit_decides(name: str, word: str) -> None:
@@ -342,7 +352,7 @@ def test_a_server_hears_what_is_legal_and_calls_the_rest_malformed(name: str, lm
         else:
             assert event == expected
         assert server.next_event() is PAUSED
-        chunk = isinstance(event, Bdat)
+        chunk = isinstance(event, Bdat | Burl)
         assert facts(server) == {**before, "state": State.CHUNK if chunk else before["state"]}
 
 
@@ -403,7 +413,7 @@ def is_answer(command: Command, reply: Reply) -> bool:
     """Whether a server may answer `command` with `reply`: some answers have a class of their own."""
     code = reply.code
     special: type[Reply] = Reply
-    if command is OPENING and code == 220:
+    if (command is OPENING or isinstance(command, XClient)) and code == 220:
         special = Greeting
     elif isinstance(command, Ehlo | Lhlo) and code < 300:
         special = Hello
