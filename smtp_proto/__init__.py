@@ -42,7 +42,7 @@ from ._features import Features
 from ._limits import Limits, Timer
 from ._parameter_table import DeliverBy, OriginalRecipient, Parameter, ValidSince
 from ._parameters import Parameters, register_parameter
-from ._replies import AuthChallenge, Greeting, Hello, Reply
+from ._replies import AuthChallenge, Greeting, Hello, NamedMailbox, Reply
 from ._reply_stream import RawReply, ReplyStream
 from ._server_connection import ServerConnection
 from ._state import State
@@ -78,6 +78,7 @@ __all__ = [
     "Mail",
     "MalformedCommand",
     "MessageData",
+    "NamedMailbox",
     "Noop",
     "NotOffered",
     "OriginalRecipient",

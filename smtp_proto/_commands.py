@@ -262,14 +262,19 @@ def _check_argument(argument: str, verb: str) -> None:
 
 
 class _Argument(Command):
-    __slots__ = ("_argument",)
-    _fields = ("argument",)
+    __slots__ = ("_argument", "_smtputf8")
+    _fields = ("argument", "smtputf8")
 
     argument: str = field("_argument")
+    smtputf8: bool = field("_smtputf8")
+    """Whether the argument may be beyond ASCII, and the reply too (RFC 6531 3.7.4.2)."""
 
-    def __init__(self, *, argument: str) -> None:
+    def __init__(self, *, argument: str, smtputf8: bool = False) -> None:
         _check_argument(argument, self.verb)
+        if argument.upper().endswith(" SMTPUTF8"):
+            raise LocalProtocolError(f"SMTPUTF8 behind the argument is a parameter: {argument!r}")
         self._argument = argument
+        self._smtputf8 = smtputf8
 
 
 class Vrfy(_Argument):

@@ -138,6 +138,9 @@ LOOSE_REPLY_LINE = Rule(rb"(?s:([0-9]{3})(?:(-)|.)?+(.*))")
 # status-code = ("2"/"4"/"5") "." 1*3digit "." 1*3digit, without leading zeros      (RFC 3463 2)
 ENHANCED_CODE = re.compile(r"[245](?:\.(?:0|[1-9][0-9]{0,2})){2}(?![^ ])")
 
+# User Name SP "<" Mailbox ">": the positive answer to VRFY, and each line of that to EXPN (RFC 5321 3.5.1)
+NAMED_MAILBOX = Rule(r"(?s:([^<]*+)<(.+)>[^>]*+)")
+
 # A whole reply of one line, which nearly all are.
 ONE_LINE_REPLY = re.compile(rb"([2-5][0-9][0-9])(?: ([^\r\n\0]*+))?\r\n")
 

@@ -223,8 +223,13 @@ def _introduction(command: type[Ehlo | Helo | Lhlo]) -> Callable[[bytes, Limits]
     return lambda argument, limits: command(domain=_text(argument) or "")
 
 
-def _word(command: type[Vrfy | Expn]) -> Callable[[bytes, Limits], Command]:
-    return lambda argument, limits: command(argument=_text(argument) or "")
+def _question(command: type[Vrfy | Expn]) -> Callable[[bytes, Limits], Command]:
+    def read(argument: bytes, limits: Limits) -> Command:
+        smtputf8 = argument[-9:].upper() == b" SMTPUTF8"
+        words = argument[:-9].strip(b" ") if smtputf8 else argument
+        return command(argument=_text(words) or "", smtputf8=smtputf8)
+
+    return read
 
 
 def _optional(command: type[Help | Noop]) -> Callable[[bytes, Limits], Command]:
@@ -288,8 +293,8 @@ _READERS: dict[bytes, Callable[[bytes, Limits], Command]] = {
     b"DATA": _alone(Data),
     b"BDAT": _bdat,
     b"RSET": _alone(Rset),
-    b"VRFY": _word(Vrfy),
-    b"EXPN": _word(Expn),
+    b"VRFY": _question(Vrfy),
+    b"EXPN": _question(Expn),
     b"HELP": _optional(Help),
     b"NOOP": _optional(Noop),
     b"QUIT": _alone(Quit),

@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from . import _grammar
+from ._addresses import Path
 from ._errors import LocalProtocolError
 from ._features import Features
 from ._message import Message, field
 
 if TYPE_CHECKING:
-    from ._addresses import Path
     from ._commands import Command
+
+
+class NamedMailbox(NamedTuple):
+    """Somebody, as the answer to VRFY or EXPN names them."""
+
+    name: str
+    """The user's name, and whatever else stands in front; may be empty."""
+    path: Path
 
 
 class Reply(Message):
@@ -99,6 +107,23 @@ class Reply(Message):
             text = "\n".join(prefix + line for line in self.lines)
             return text.encode("utf-8", "surrogateescape")
         return self._text
+
+    @property
+    def mailboxes(self) -> tuple[NamedMailbox, ...]:
+        """Who is named in the answer to VRFY or EXPN, or to RCPT by 251 and 551: one in a line, as `User name
+        <mailbox>` or as the mailbox alone (RFC 5321 3.5.1). Lines that name nobody are left out.
+        """
+        found = []
+        for line in self.lines:
+            match = _grammar.NAMED_MAILBOX.fullmatch(line)
+            name, address = match.groups() if match else ("", line)
+            try:
+                path = Path(address.strip(" "))
+            except LocalProtocolError:
+                continue
+            if path.domain is not None or match:
+                found.append(NamedMailbox(name.strip(" "), path))
+        return tuple(found)
 
     @property
     def is_positive(self) -> bool:

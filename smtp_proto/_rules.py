@@ -10,7 +10,21 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ._addresses import Path
-from ._commands import Auth, AuthResponse, Bdat, Command, Data, Ehlo, Helo, Lhlo, Mail, Rcpt, StartTLS
+from ._commands import (
+    Auth,
+    AuthResponse,
+    Bdat,
+    Command,
+    Data,
+    Ehlo,
+    Expn,
+    Helo,
+    Lhlo,
+    Mail,
+    Rcpt,
+    StartTLS,
+    Vrfy,
+)
 from ._errors import LocalProtocolError
 from ._extension_commands import Burl, Etrn, XClient, XForward
 from ._features import Features
@@ -90,6 +104,13 @@ def _bdat(session: Session, command: Bdat) -> None:
     _offered(session, "CHUNKING")
 
 
+def _question(session: Session, command: Vrfy | Expn) -> None:
+    if command.smtputf8 and "SMTPUTF8" not in session.features:
+        raise LocalProtocolError("SMTPUTF8 is not offered", code=555)
+    if not command.smtputf8 and not command.argument.isascii():  # RFC 6531 3.7.4.2
+        raise LocalProtocolError("an argument beyond ASCII needs SMTPUTF8", code=553, enhanced="5.6.7")
+
+
 def _burl(session: Session, command: Burl) -> None:
     _offered(session, "BURL")
     if not command.last and "CHUNKING" not in session.features:  # RFC 4468 3.2
@@ -130,6 +151,8 @@ RULES: dict[type[Command], Callable[[Any, Any], None]] = {
     Rcpt: _rcpt,
     Data: _data,
     Bdat: _bdat,
+    Vrfy: _question,
+    Expn: _question,
     Burl: _burl,
     Etrn: _etrn,
     XClient: _attributes,

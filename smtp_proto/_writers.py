@@ -40,7 +40,12 @@ def _hello(command: Ehlo | Helo | Lhlo) -> bytes:
     return f"{command.verb} {command.domain}\r\n".encode()
 
 
-def _argument(command: Vrfy | Expn | Help | Noop) -> bytes:
+def _question(command: Vrfy | Expn) -> bytes:
+    parameter = " SMTPUTF8" if command.smtputf8 else ""
+    return f"{command.verb} {command.argument}{parameter}\r\n".encode()
+
+
+def _argument(command: Help | Noop) -> bytes:
     argument = f" {command.argument}" if command.argument else ""
     return f"{command.verb}{argument}\r\n".encode()
 
@@ -105,8 +110,8 @@ WRITERS: dict[type[Command], Callable[[Any], bytes]] = {
     Data: _alone(Data),
     Bdat: _bdat,
     Rset: _alone(Rset),
-    Vrfy: _argument,
-    Expn: _argument,
+    Vrfy: _question,
+    Expn: _question,
     Help: _argument,
     Noop: _argument,
     Quit: _alone(Quit),

@@ -244,6 +244,17 @@ def client_names() -> SearchStrategy[str]:
 
 
 @cache
+def questions(kind: type[Vrfy | Expn]) -> SearchStrategy[Vrfy | Expn]:
+    """VRFY or EXPN; with SMTPUTF8 where its argument needs it."""
+    arguments = _argument().filter(lambda argument: not argument.upper().endswith(" SMTPUTF8"))
+    return st.builds(
+        lambda argument, utf8: kind(argument=argument, smtputf8=utf8 or not argument.isascii()),
+        arguments,
+        st.booleans(),
+    )
+
+
+@cache
 def urls() -> SearchStrategy[str]:
     """An absolute URI, such as BURL takes."""
     rest = _some(_ALNUM + "-._~:/?[]@!$&'()*+,;=%", 12)
@@ -282,8 +293,8 @@ COMMANDS: Mapping[type[Command], SearchStrategy[Any]] = {
     MessageData: st.builds(MessageData, data=st.binary(max_size=60)),
     EndOfMessage: st.just(EndOfMessage()),
     Rset: st.just(Rset()),
-    Vrfy: st.builds(Vrfy, argument=_argument()),
-    Expn: st.builds(Expn, argument=_argument()),
+    Vrfy: questions(Vrfy),
+    Expn: questions(Expn),
     Help: st.builds(Help, argument=st.none() | _argument()),
     Noop: st.builds(Noop, argument=st.none() | _argument()),
     Quit: st.just(Quit()),

@@ -7,6 +7,7 @@ See `Want` for what an operation asks of the loop that drives it.
 
 from ._client import (
     StartTLSPolicy,
+    etrn,
     expand,
     greet,
     hello,
@@ -18,6 +19,8 @@ from ._client import (
     start_tls,
     success_of,
     verify,
+    xclient,
+    xforward,
 )
 from ._delivery import Delivery
 from ._result import Outcome, SendResult, Status
@@ -41,6 +44,7 @@ __all__ = [
     "Stopping",
     "Transfer",
     "Want",
+    "etrn",
     "expand",
     "greet",
     "hello",
@@ -56,4 +60,6 @@ __all__ = [
     "success_of",
     "turn_away",
     "verify",
+    "xclient",
+    "xforward",
 ]

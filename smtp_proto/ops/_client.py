@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from .._client_connection import ClientConnection
 from .._commands import Command, Ehlo, Expn, Helo, Help, Lhlo, Noop, Quit, Rset, StartTLS, Vrfy
 from .._errors import ConnectionLost, NotOffered, Refused, RemoteProtocolError
+from .._extension_commands import Etrn, XClient, XForward
 from .._replies import Greeting, Reply
 from ._wants import Op, Want
 
@@ -93,13 +95,36 @@ def start_tls(conn: ClientConnection) -> Op[None]:
 
 
 def verify(conn: ClientConnection, argument: str) -> Op[Reply]:
-    """VRFY; its reply, good or bad (RFC 5321 3.5)."""
-    return (yield from reply_to(conn, Vrfy(argument=argument)))
+    """VRFY; its reply, good or bad (RFC 5321 3.5). See `Reply.mailboxes`."""
+    return (yield from reply_to(conn, Vrfy(argument=argument, smtputf8=not argument.isascii())))
 
 
 def expand(conn: ClientConnection, argument: str) -> Op[Reply]:
-    """EXPN; its reply, good or bad (RFC 5321 3.5)."""
-    return (yield from reply_to(conn, Expn(argument=argument)))
+    """EXPN; its reply, good or bad (RFC 5321 3.5). See `Reply.mailboxes`."""
+    return (yield from reply_to(conn, Expn(argument=argument, smtputf8=not argument.isascii())))
+
+
+def etrn(conn: ClientConnection, node: str) -> Op[Reply]:
+    """ETRN: asks the server to send what waits for `node`; its reply, good or bad (RFC 1985)."""
+    return (yield from reply_to(conn, Etrn(node=node)))
+
+
+def xclient(conn: ClientConnection, domain: str, attributes: Mapping[str, str]) -> Op[Reply]:
+    """XCLIENT: takes the place of another client, and introduces it as `domain`; the server's last answer.
+
+    Raises `LocalProtocolError` for an attribute that the server does not take, `Refused` if it refuses.
+    """
+    reply = yield from reply_to(conn, XClient(attributes=attributes))
+    if not isinstance(reply, Greeting):
+        raise Refused(reply)
+    return (yield from hello(conn, domain))
+
+
+def xforward(conn: ClientConnection, attributes: Mapping[str, str]) -> Op[Reply]:
+    """XFORWARD: tells of the client from which the next message comes, for the server's log. Raises
+    `LocalProtocolError` for an attribute that the server does not take, `Refused` if it refuses.
+    """
+    return (yield from success_of(conn, XForward(attributes=attributes)))
 
 
 def help(conn: ClientConnection, topic: str | None = None) -> Op[Reply]:

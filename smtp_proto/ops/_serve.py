@@ -12,13 +12,16 @@ they are given, always behind the `Session`:
     chunk(data)          a piece of it
     message()            it is complete: accept it, or refuse; in LMTP for each recipient
     reset()              the transaction is over without a message
-    verify(argument), expand(argument), help(topic)
+    verify(argument), expand(argument), help(topic), etrn(node)
+    xclient(attributes)  a proxy speaks for another client; nobody may unless a hook answers 2yz
+    xforward(attributes) likewise, for the log
     error(exception)     a hook raised; the client is told 451
     close()              the session is over
 
 A hook answers with a `Reply`, or None for the default. `connect`, `hello`, `data` and `chunk` can only
-refuse: if they answer 2yz, the default is said. `message` in LMTP may answer with a list, one `Reply` or
-None for each recipient. What is no answer counts as an exception.
+refuse: if they answer 2yz, the default is said. `message` may answer with a list, one `Reply` or None for
+each recipient, in LMTP and where the client asked for it (`session.per_recipient`). What is no answer counts
+as an exception.
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ from .._commands import (
 )
 from .._connection import CLOSED, Signal
 from .._errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, TimedOut
+from .._extension_commands import Burl, Etrn, XClient, XForward
 from .._features import Features
 from .._replies import Greeting, Hello, Reply
 from .._server_connection import ServerConnection
@@ -71,6 +75,8 @@ class Session:
         """The MAIL of the transaction in progress."""
         self.recipients: list[Rcpt] = []
         """The recipients taken so far in it."""
+        self.forwarded: dict[str, str] = {}
+        """What XCLIENT and XFORWARD said of the client behind a proxy, as far as hooks allowed it."""
         self.state: dict[str, Any] = {}
         """The application's own."""
 
@@ -83,6 +89,11 @@ class Session:
     def lmtp(self) -> bool:
         """Whether this is LMTP."""
         return self.conn.lmtp
+
+    @property
+    def per_recipient(self) -> bool:
+        """Whether `message` may answer for each recipient: in LMTP, and with PRDR on MAIL."""
+        return self.lmtp or (self.mail is not None and "PRDR" in self.mail.parameters)
 
 
 DEFAULT_OFFER = Features(
@@ -146,7 +157,7 @@ class _Dialogue:
         self._require_tls = require_tls
         # Why the message under way will be refused when it is complete.
         self._refusal: Reply | None = None
-        self._chunk: Bdat | None = None
+        self._chunk: Bdat | Burl | None = None
 
     def run(self) -> Op[None]:
         protocol = "LMTP" if self._conn.lmtp else "ESMTP"
@@ -234,22 +245,35 @@ class _Dialogue:
         self._chunk = command
         self._refusal = self._refusal or command.refusal
 
+    def _burl(self, command: Burl) -> Op[None]:
+        self._chunk = command
+        no = Reply(code=554, enhanced="5.6.6", text="nothing is fetched here")
+        self._refusal = self._refusal or command.refusal or no
+        yield from ()
+
     def _message_data(self, command: MessageData) -> Op[None]:
         if self._refusal is None:
             self._refusal = yield from self._veto("chunk", command.data)
 
     def _end_of_message(self, command: EndOfMessage) -> Op[None]:
-        count = len(self._session.recipients) if self._conn.lmtp else 1
+        session, conn = self._session, self._conn
+        count = len(session.recipients) if session.per_recipient else 1
         refusal = command.refusal or self._refusal
         if refusal is not None:
-            answers: Sequence[Reply | None] = [refusal] * count
+            replies = [refusal] * count
             yield from self._reset()
         else:
             answers = yield from self._ask("message", count=count)
+            replies = [reply or _ACCEPTED for reply in answers]
             self._forget()
-        for reply in answers:
-            if self._conn.is_usable:  # 421 for one recipient is the last word
-                self._conn.send(reply or Reply(code=250, enhanced="2.6.0", text="message accepted"))
+        if not conn.lmtp and len(set(replies)) == 1:
+            replies = replies[:1]
+        elif not conn.lmtp:  # draft-hall-prdr 4.5
+            conn.send(Reply(code=353, text="one by one"))
+            replies.append(_verdict(replies))
+        for reply in replies:
+            if conn.is_usable:  # 421 for one recipient is the last word
+                conn.send(reply)
 
     def _rset(self, command: Rset) -> Op[None]:
         yield from self._reset()
@@ -279,6 +303,28 @@ class _Dialogue:
         text = Reply(code=214, enhanced="2.0.0", text="see RFC 5321")
         yield from self._answer("help", text, command.argument)
 
+    def _etrn(self, command: Etrn) -> Op[None]:
+        no = Reply(code=458, enhanced="4.5.0", text="nothing waits here")
+        yield from self._answer("etrn", no, command.node)
+
+    def _xclient(self, command: XClient) -> Op[None]:
+        if (yield from self._is_trusted("xclient", command)):
+            self._session.domain = None
+            self._conn.send(Greeting(domain=self._domain, text="ESMTP"))
+
+    def _xforward(self, command: XForward) -> Op[None]:
+        if (yield from self._is_trusted("xforward", command)):
+            self._conn.send(Reply(code=250, enhanced="2.0.0", text="ok"))
+
+    def _is_trusted(self, hook: str, command: XClient | XForward) -> Op[bool]:
+        """Whether the application says so, in as many words; if not, the refusal is said."""
+        (reply,) = yield from self._ask(hook, command.attributes)
+        if reply is None or not reply.is_positive:
+            self._conn.send(reply or Reply(code=550, enhanced="5.7.0", text="not for you"))
+            return False
+        self._session.forwarded.update(command.attributes)
+        return True
+
     def _noop(self, command: Noop) -> Op[None]:
         self._conn.send(Reply(code=250, enhanced="2.0.0", text="ok"))
         yield from ()
@@ -300,6 +346,17 @@ class _Dialogue:
         yield from ()
 
 
+_ACCEPTED = Reply(code=250, enhanced="2.6.0", text="message accepted")
+
+
+def _verdict(replies: Sequence[Reply]) -> Reply:
+    """That on the whole message, behind those for each recipient: refused only if it is for all of them, and
+    for now only if some of them may be tried again."""
+    if any(reply.is_positive for reply in replies):
+        return Reply(code=250, enhanced="2.6.0", text="message accepted for some")
+    return next((reply for reply in replies if reply.is_transient), replies[0])
+
+
 def _is_answer(reply: object) -> bool:
     return reply is None or (type(reply) is Reply and not 300 <= reply.code < 400)
 
@@ -315,6 +372,10 @@ _ANSWERS: dict[type[Command], Callable[[_Dialogue, Any], Op[None]]] = {
     Rcpt: _Dialogue._rcpt,
     Data: _Dialogue._data,
     Bdat: _Dialogue._bdat,
+    Burl: _Dialogue._burl,
+    Etrn: _Dialogue._etrn,
+    XClient: _Dialogue._xclient,
+    XForward: _Dialogue._xforward,
     MessageData: _Dialogue._message_data,
     EndOfMessage: _Dialogue._end_of_message,
     Rset: _Dialogue._rset,

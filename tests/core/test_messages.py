@@ -47,6 +47,7 @@ from smtp_proto import (
     Data,
     Ehlo,
     EndOfMessage,
+    Etrn,
     Expn,
     Features,
     Greeting,
@@ -80,6 +81,7 @@ from smtp_proto import (
     UnknownCommand,
     Vrfy,
     XClient,
+    XForward,
 )
 
 SITUATIONS = {
@@ -308,8 +310,27 @@ FIELDS_OF_COMMANDS: dict[str, tuple[Callable[[str], Any], str, Callable[[Any], A
         "rfc822",
         lambda said: said.parameters["ORCPT"].type,
     ),
-    "VRFY": (lambda text: Vrfy(argument=text), "ab", lambda said: said.argument),
-    "EXPN": (lambda text: Expn(argument=text), "ab", lambda said: said.argument),
+    "VRFY": (
+        lambda text: Vrfy(argument=text, smtputf8=not text.isascii()),
+        "ab",
+        lambda said: said.argument,
+    ),
+    "EXPN": (
+        lambda text: Expn(argument=text, smtputf8=not text.isascii()),
+        "ab",
+        lambda said: said.argument,
+    ),
+    "ETRN": (lambda text: Etrn(node=text), "a.example", lambda said: said.node),
+    "XCLIENT": (
+        lambda text: XClient(attributes={"NAME": text}),
+        "a b",
+        lambda said: said.attributes["NAME"],
+    ),
+    "XFORWARD name": (
+        lambda text: XForward(attributes={text: "x"}),
+        "NAME",
+        lambda said: next(iter(said.attributes)),
+    ),
     "HELP": (lambda text: Help(argument=text), "ab", lambda said: said.argument),
     "NOOP": (lambda text: Noop(argument=text), "ab", lambda said: said.argument),
     "a verb": (lambda text: UnknownCommand(name=text), "XFOO", lambda said: said.name),
@@ -565,7 +586,7 @@ def test_the_fields_of_a_message_have_names(kind: Any) -> None:
 
 
 def test_repr_shows_the_fields_and_not_the_body() -> None:
-    assert repr(Vrfy(argument="a b")) == "Vrfy(argument='a b')"
+    assert repr(Vrfy(argument="a b")) == "Vrfy(argument='a b', smtputf8=False)"
     assert repr(Data()) == "Data()"
     assert repr(MessageData(data=b"Subject: private")) == "MessageData(data=<16 octets>)"
     assert repr(_mail(SIZE=5)) == "Mail(reverse_path='a@b.example', parameters={'SIZE': 5})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import IO, NamedTuple
 
@@ -53,7 +53,7 @@ class Handler:
         return None
 
     def message(self, session: Session) -> Reply | Sequence[Reply | None] | None:
-        """The message is complete. In LMTP a list answers for each recipient."""
+        """The message is complete. Where `session.per_recipient` a list may answer for each recipient."""
         return None
 
     def reset(self, session: Session) -> Reply | None:
@@ -70,6 +70,18 @@ class Handler:
 
     def help(self, session: Session, topic: str | None) -> Reply | None:
         """HELP."""
+        return None
+
+    def etrn(self, session: Session, node: str) -> Reply | None:
+        """ETRN: somebody asks for the mail that waits for `node`."""
+        return None
+
+    def xclient(self, session: Session, attributes: Mapping[str, str]) -> Reply | None:
+        """XCLIENT: the peer says for whom it speaks. It is refused unless you answer 2yz."""
+        return None
+
+    def xforward(self, session: Session, attributes: Mapping[str, str]) -> Reply | None:
+        """XFORWARD: the peer says whose message it passes on. It is refused unless you answer 2yz."""
         return None
 
     def error(self, session: Session, exception: Exception) -> None:
