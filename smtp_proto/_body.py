@@ -74,6 +74,20 @@ def _measure(data: bytes, carried: int, limit: int) -> int:
 _NORMALIZE = LineEnds.NORMALIZE  # an Enum member is slow to look up before Python 3.12
 
 
+# Two line ends, the first of which may end the header's last line, or the message begins with one.
+_END_OF_HEADER = re.compile(rb"(?>\r\n|\r|\n){2}|\A[\r\n]")
+
+
+def has_utf8_header(message: bytes) -> bool:
+    """Whether the header of `message` is beyond ASCII, and UTF-8: one that needs SMTPUTF8 (RFC 6532)."""
+    end = _END_OF_HEADER.search(message)
+    header = message[: end.start()] if end else message
+    try:
+        return not header.isascii() and bool(header.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
+
+
 class TextWriter:
     """A message of text on its way out: regular line ends, and a last line that is complete.
 

@@ -340,7 +340,7 @@ class ClientConnection(Connection):
 
     def _learn_hello(self, to: Command, reply: Reply) -> None:
         if reply.is_positive:
-            self.features = reply.features if isinstance(reply, Hello) else NO_FEATURES
+            self._learn_features(reply.features if isinstance(reply, Hello) else NO_FEATURES)
 
     def _learn_auth(self, to: Command, reply: Reply) -> None:
         self.authenticated = reply.code == 235

@@ -17,7 +17,7 @@ from typing import Final
 from ._commands import Command, Mail
 from ._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from ._features import Features
-from ._limits import Limits
+from ._limits import Limits, Quota
 from ._receive_buffer import ReceiveBuffer
 from ._replies import Reply
 from ._state import IN_TRANSACTION, Machine, State
@@ -59,6 +59,7 @@ class Connection:
         "features",
         "limits",
         "lmtp",
+        "quota",
         "tls",
     )
 
@@ -71,6 +72,8 @@ class Connection:
     features: Features
     """What the server offered in its last answer to EHLO; empty before, after HELO, and after STARTTLS."""
     limits: Limits
+    quota: Quota
+    """What is left of the limits that the server offered."""
 
     def __init__(
         self,
@@ -85,7 +88,8 @@ class Connection:
         self.tls = tls
         self.limits = limits
         self.authenticated = False
-        self.features = features
+        self.quota = Quota()
+        self._learn_features(features)
         self._mail: Mail | None = None
         self._buffer = ReceiveBuffer()
         self._out: list[bytes] = []
@@ -154,8 +158,12 @@ class Connection:
         self._forget()
 
     def _forget(self) -> None:
-        self.features = NO_FEATURES
+        self._learn_features(NO_FEATURES)
         self.authenticated = False
+
+    def _learn_features(self, features: Features) -> None:
+        self.features = features
+        self.quota.limits = features.limits
 
     def _begin_afresh(self, command: Command, reply: Reply) -> None:
         """XCLIENT was answered: with 220, nothing that was learned holds any more."""

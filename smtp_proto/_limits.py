@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
+
+from ._errors import LocalProtocolError
 
 
 class Limits(NamedTuple):
@@ -40,6 +43,58 @@ class Limits(NamedTuple):
 
 
 DEFAULT_LIMITS = Limits()
+
+
+UNLIMITED = 10**6
+"""More than any limit that a server can announce (RFC 9422 4)."""
+
+
+class Quota:
+    """What a session has used of the limits that its server announced (RFC 9422 4), the same at both ends.
+
+    A command counts when it is said, whatever the answer. No server that keeps to its own word takes more.
+    """
+
+    __slots__ = ("_domains", "_mails", "_rcpts", "limits")
+
+    limits: Mapping[str, int]
+    """Those of the last answer to EHLO, such as `{"RCPTMAX": 100}`."""
+
+    def __init__(self) -> None:
+        self.limits = {}
+        self._mails = 0
+        self._rcpts = 0
+        self._domains: set[str] = set()
+
+    def left(self, name: str) -> int:
+        """How much of MAILMAX, RCPTMAX or RCPTDOMAINMAX is left; `UNLIMITED` without such a limit."""
+        used = {"MAILMAX": self._mails, "RCPTMAX": self._rcpts, "RCPTDOMAINMAX": len(self._domains)}[name]
+        limit = self.limits.get(name)
+        return UNLIMITED if limit is None else limit - used
+
+    def has_met(self, domain: str | None) -> bool:
+        """Whether another recipient at this domain is nothing new."""
+        return domain is None or domain.lower() in self._domains
+
+    def count_mail(self) -> None:
+        """Another MAIL. Raises `LocalProtocolError` if that is one too many."""
+        if self.left("MAILMAX") <= 0:
+            raise LocalProtocolError(
+                f"no more than {self.limits['MAILMAX']} messages in a session", code=421, enhanced="4.7.0"
+            )
+        self._mails += 1
+        self._rcpts = 0
+
+    def count_rcpt(self, domain: str | None) -> None:
+        """Another RCPT, at this domain. Raises `LocalProtocolError` if that is one too many."""
+        is_new = not self.has_met(domain)
+        for name, is_counted in (("RCPTMAX", True), ("RCPTDOMAINMAX", is_new)):
+            if is_counted and self.left(name) <= 0:
+                text = f"the limit {name}={self.limits[name]} is reached"
+                raise LocalProtocolError(text, code=452, enhanced="4.5.3")
+        self._rcpts += 1
+        if domain is not None and is_new and "RCPTDOMAINMAX" in self.limits:
+            self._domains.add(domain.lower())
 
 
 class Timer(Enum):

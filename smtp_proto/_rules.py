@@ -28,6 +28,7 @@ from ._commands import (
 from ._errors import LocalProtocolError
 from ._extension_commands import Burl, Etrn, XClient, XForward
 from ._features import Features
+from ._limits import Quota
 from ._parameters import check_parameters
 from ._replies import AuthChallenge, Greeting, Hello, Reply
 from ._state import Opening
@@ -45,14 +46,9 @@ class Session(Protocol):
     @property
     def features(self) -> Features: ...
     @property
+    def quota(self) -> Quota: ...
+    @property
     def mail(self) -> Mail | None: ...
-
-
-def check(session: Session, command: Command) -> None:
-    """Raise `LocalProtocolError` if an extension that `command` uses is not there to be used."""
-    rule = RULES.get(type(command))
-    if rule is not None:
-        rule(session, command)
 
 
 def _smtp_only(session: Session, command: Ehlo | Helo) -> None:
@@ -85,6 +81,8 @@ def _mail(session: Session, command: Mail) -> None:
             raise LocalProtocolError("REQUIRETLS without TLS", code=530, enhanced="5.7.10")
     if not command._reverse_path._is_ascii:
         _utf8(command._reverse_path, command)
+    if session.quota.limits:
+        session.quota.count_mail()
 
 
 def _rcpt(session: Session, command: Rcpt) -> None:
@@ -92,6 +90,8 @@ def _rcpt(session: Session, command: Rcpt) -> None:
         check_parameters("RCPT", command._parameters, session.features)
     if not command._forward_path._is_ascii:
         _utf8(command._forward_path, session.mail)
+    if session.quota.limits:
+        session.quota.count_rcpt(command._forward_path.domain)
 
 
 def _data(session: Session, command: Data) -> None:

@@ -351,7 +351,7 @@ class ServerConnection(Connection):
 
     def _settle_hello(self, command: Command, reply: Reply) -> None:
         if reply.is_positive:
-            self.features = reply.features if isinstance(reply, Hello) else NO_FEATURES
+            self._learn_features(reply.features if isinstance(reply, Hello) else NO_FEATURES)
 
     def _settle_auth(self, command: Command, reply: Reply) -> None:
         self.authenticated = reply.code == 235

@@ -23,8 +23,9 @@ from ._client import (
     xforward,
 )
 from ._delivery import Delivery
+from ._prepare import Transfer
 from ._result import Outcome, SendResult, Status
-from ._send import Transfer, send_message
+from ._send import send_message
 from ._send_many import Outgoing, send_messages
 from ._serve import DEFAULT_OFFER, Session, serve, turn_away
 from ._wants import Decide, NextChunk, Op, Stopping, Want

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .._addresses import Path
 from .._client_connection import ClientConnection
 from .._commands import Bdat, Data, EndOfMessage, Mail, Rcpt
 from .._errors import SMTPError
 from .._replies import Reply
 from .._state import State
+from ._prepare import Prepared
 from ._result import Outcome, SendResult, Status
 from ._wants import Op, Want
 
@@ -28,21 +30,47 @@ class Delivery:
     """What becomes of one message: the replies to it, as they come in."""
 
     _conn: ClientConnection
+    _message: Prepared
 
     def __init__(self) -> None:
-        self._lmtp = False
+        self._later: Sequence[Rcpt] = ()  # those of transactions to come
+        self._done: list[Outcome] = []  # of former transactions
+        self._is_whole = True  # one transaction, and nobody for whom nothing is said
+        self._forget()
+
+    def _forget(self) -> None:
+        self._for_each = False  # a verdict for each recipient
         self._rcpts: Sequence[Rcpt] = ()
         self._rcpt_replies: list[Reply] = []
         self._refusal: Reply | None = None  # of the whole message: to MAIL, to DATA, or 421
         self._verdicts: list[Reply] = []
+        self._announced: list[Reply] | None = None  # PRDR's, which the last of them may overturn
         self.sent = False
         """Whether the server may have got it whole: without a verdict its fate is unknown then."""
 
-    def begin(self, conn: ClientConnection, rcpts: Sequence[Rcpt]) -> None:
-        """The message is sent on `conn` to `rcpts`."""
+    def expect(self, conn: ClientConnection, message: Prepared) -> None:
+        """`message` is to be sent on `conn`."""
         self._conn = conn
-        self._lmtp = conn.lmtp
-        self._rcpts = rcpts
+        self._message = message
+        self._later = message.rcpts
+        self._is_whole = not (message.is_split or message.unsaid or message.given)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are recipients of whom nothing has been said."""
+        return bool(self._later)
+
+    def begin(self) -> None:
+        """A transaction begins, with as many of the recipients as it takes."""
+        if self._rcpts:
+            self._done += self._outcomes()
+            self._forget()
+        self._for_each = self._conn.lmtp
+        if self._message.is_split:
+            share = self._message.share
+            self._rcpts, self._later = self._later[:share], self._later[share:]
+        else:
+            self._rcpts, self._later = self._later, ()
 
     def send_envelope(self, all_or_nothing: bool, *, data: bool = True, wait: bool = True) -> Op[None]:
         """Every RCPT, and with `data` DATA, if it can still be good for anything; with `wait` all replies,
@@ -103,13 +131,25 @@ class Delivery:
             self._rcpt_replies.append(self._refusal or reply)
         elif type(to) is EndOfMessage:
             if self.sent:  # the verdict on a lone dot is none on the message
-                self._verdicts.append(reply)
+                self._judge(reply)
         elif reply._code != 354 and not (type(to) in _NO_VERDICT and reply.is_positive):
             self._refusal = self._refusal or reply
         if reply._code >= 400 and self._conn.state is _CLOSED:
             self._refusal = self._refusal or reply
         if self._refusal is not None and not isinstance(to, EndOfMessage):
             self.sent = False  # what went out in one flight is not taken
+
+    def _judge(self, reply: Reply) -> None:
+        """A verdict. With PRDR those for each recipient hold if the last one, on the message, is good."""
+        if reply._code == 353:
+            self._announced = []
+        elif self._announced is None:
+            self._verdicts.append(reply)
+        elif reply.recipient is not None:
+            self._announced.append(reply)
+        else:
+            self._for_each = reply.is_positive
+            self._verdicts = self._announced if reply.is_positive else [reply]
 
     @property
     def is_decided(self) -> bool:
@@ -118,6 +158,21 @@ class Delivery:
 
     def result(self) -> SendResult:
         """What is known now."""
+        outcomes = self._outcomes()
+        if self._later or not self._is_whole:
+            later = [_unsent(rcpt.forward_path) for rcpt in self._later]
+            outcomes = [*self._done, *outcomes, *later]
+            for place, outcome in self._message.unsaid:
+                outcomes.insert(place, outcome)
+        if not self._is_whole and self._message.given is not None:
+            outcomes = [
+                Outcome(recipient=given, status=outcome.status, reply=outcome.reply)
+                for given, outcome in zip(self._message.given, outcomes, strict=True)
+            ]
+        return SendResult(outcomes=tuple(outcomes))
+
+    def _outcomes(self) -> list[Outcome]:
+        """Those of the transaction under way."""
         verdicts = iter(self._verdicts)
         replies = iter(self._rcpt_replies)
         last: Reply | None = None
@@ -128,15 +183,19 @@ class Delivery:
             if reply is not None and reply._code >= 300:
                 status = Status.REFUSED
             else:
-                if self._lmtp or decided is None:
+                if self._for_each or decided is None:
                     last = next(verdicts, None) or self._refusal
                     decided = self._status(last)
                 reply, status = last, decided
             outcomes.append(Outcome(recipient=rcpt._forward_path, status=status, reply=reply))
-        return SendResult(outcomes=tuple(outcomes))
+        return outcomes
 
     def _status(self, reply: Reply | None) -> Status:
         if reply is None:
             return Status.UNKNOWN if self.sent else Status.UNSENT
         taken = isinstance(reply.to, EndOfMessage) and reply.is_positive
         return Status.ACCEPTED if taken else Status.REFUSED
+
+
+def _unsent(recipient: Path) -> Outcome:
+    return Outcome(recipient=recipient, status=Status.UNSENT, reply=None)

@@ -17,8 +17,9 @@ class Status(Enum):
     REFUSED = "refused"
     """The server will not take it: `reply` says why, and whether to try again."""
     UNSENT = "unsent"
-    """The message was not sent: the connection died before it was complete, or another recipient was
-    refused and all or nothing was asked for. Nothing was delivered."""
+    """The message was not sent: the connection died before it was complete, the session had no room for this
+    recipient (RFC 9422), or another one was refused and all or nothing was asked for. Nothing was
+    delivered."""
     UNKNOWN = "unknown"
     """The connection died while the verdict was due. It may have been delivered, or not."""
 
@@ -30,7 +31,8 @@ class Outcome(Message):
     """What became of the message for one recipient.
 
     `reply` is the reply that decided, None if there was none; `reply.to` is the command that it answers:
-    MAIL and DATA refuse for all recipients, RCPT for one, `EndOfMessage` is the verdict on the message.
+    MAIL and DATA refuse for all recipients, RCPT for one, `EndOfMessage` is the verdict on the message. For
+    an address that the server cannot be told it is what a server would say.
     """
 
     __slots__ = ("_recipient", "_reply", "_status")

@@ -12,25 +12,17 @@ a lone dot. A transaction that did not end with a verdict is ended with RSET.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
 
-from .. import _rules
-from .._addresses import Path
 from .._body import TextWriter
 from .._client_connection import ClientConnection
-from .._commands import Bdat, EndOfMessage, Mail, MessageData, Rcpt
-from .._errors import (
-    ConnectionLost,
-    LocalProtocolError,
-    NotOffered,
-    RemoteProtocolError,
-    SMTPError,
-)
+from .._commands import Bdat, EndOfMessage, MessageData, Rcpt
+from .._errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, SMTPError
 from .._parameter_table import ParameterValue
-from .._parameters import NO_PARAMETERS, canonical_parameters
+from .._parameters import NO_PARAMETERS
 from .._state import State
 from ._client import reset
 from ._delivery import Delivery
+from ._prepare import Prepared, Transfer, prepare, within_limits
 from ._result import SendResult
 from ._wants import NextChunk, Op, Want
 
@@ -38,14 +30,6 @@ _DATA = State.DATA  # an Enum member is slow to look up before Python 3.12
 
 # Pieces in which a body given as bytes is sent, and the smallest chunk that is not the last.
 _PIECE = 262144
-
-# A message of text that is not larger is sent before it is known who wants it.
-_ONE_FLIGHT = 65536
-
-Transfer: TypeAlias = Literal["auto", "data", "chunking"]
-"""How a message is sent: with DATA; in chunks, with BDAT (RFC 3030); or in one chunk if it is small and all
-can go in one flight, else with DATA. BODY=BINARYMIME needs chunks.
-"""
 
 
 def send_message(
@@ -58,6 +42,8 @@ def send_message(
     parameters: Mapping[str, ParameterValue] = NO_PARAMETERS,
     all_or_nothing: bool = False,
     transfer: Transfer = "auto",
+    allow_8bit: bool = False,
+    idna: Callable[[str], str] | None = None,
     progress: Callable[[int], object] | None = None,
     delivery: Delivery | None = None,
 ) -> Op[SendResult]:
@@ -66,60 +52,33 @@ def send_message(
     `sender`: the reverse-path, `""` for the null path. `recipients`: an address, or several, each as text
     or as a `Rcpt` with parameters of its own. `body`: the message's octets; None to be asked for pieces
     (`NextChunk`). `size`: its size in octets, if `body` is None and the size is known. `parameters`: of
-    MAIL; SIZE, BODY and SMTPUTF8 are added where they are due and offered. `all_or_nothing`: send no
-    message unless every recipient is taken. `transfer`: with DATA or in chunks. `progress` is called with
-    the octets of the body sent so far. `delivery`: a new `Delivery`, which knows at any time what has
-    become of the message; it is all there is when the operation is abandoned.
+    MAIL; SIZE is added where it is known and offered, BODY and SMTPUTF8 where addresses or `body` need them.
+    `all_or_nothing`: send no message unless every recipient is taken. `transfer`: with DATA or in chunks.
+    `allow_8bit`: send a body beyond ASCII, or a header in UTF-8, also to a server that does not offer
+    8BITMIME or SMTPUTF8. `idna`: makes A-labels of a domain, for a server without SMTPUTF8; `ValueError`
+    says that it is none. `progress` is called with the octets of the body sent so far. `delivery`: a new
+    `Delivery`, which knows at any time what has become of the message; it is all there is when the operation
+    is abandoned.
 
-    Raises `LocalProtocolError` for an address or body that may not be sent, `NotOffered` for an address
-    that needs SMTPUTF8 and for chunks that nobody takes, before anything is said; `ConnectionLost`, with
-    the result as far as it is known, if the connection dies before it is known for every recipient.
+    A server's limits (RFC 9422) are kept. The recipients are split into as many transactions as RCPTMAX asks
+    for; those for whom there is no room in this session, by MAILMAX or RCPTDOMAINMAX, are `UNSENT`. A
+    recipient whose address the server cannot be told, for want of SMTPUTF8, is `REFUSED` unheard, unless all
+    are such.
+
+    Raises `LocalProtocolError` for an address or body that may not be sent, and where the session has no room
+    for another message; `NotOffered` for addresses, a parameter or a header that need SMTPUTF8, for a body
+    that needs 8BITMIME, and for chunks that nobody takes, before anything is said; `ConnectionLost`, with the
+    result as far as it is known, if the connection dies before it is known for every recipient.
     """
-    message = prepare(conn, sender, recipients, body, size, parameters, transfer)
-    return (yield from send_prepared(conn, message, all_or_nothing, progress, delivery or Delivery()))
-
-
-class Prepared(NamedTuple):
-    """A message that may be sent, for all that is known before anything is said."""
-
-    mail: Mail
-    rcpts: Sequence[Rcpt]
-    body: bytes | None
-    is_binary: bool
-    in_chunks: bool
-    in_one_flight: bool
-
-
-def prepare(
-    conn: ClientConnection,
-    sender: str,
-    recipients: str | Sequence[str | Rcpt],
-    body: bytes | None,
-    size: int | None,
-    parameters: Mapping[str, ParameterValue],
-    transfer: Transfer,
-) -> Prepared:
-    """Judge a message, and decide how it is sent. Raises as `send_message`."""
-    if isinstance(recipients, str):
-        recipients = [recipients]
-    rcpts = [rcpt if isinstance(rcpt, Rcpt) else Rcpt(forward_path=rcpt) for rcpt in recipients]
-    if not rcpts:
-        raise LocalProtocolError("a message needs a recipient")
-    path = Path(sender)
-    given = canonical_parameters("MAIL", parameters) if parameters else NO_PARAMETERS
-    is_binary = given.get("BODY") == "BINARYMIME"
-    in_chunks = _is_in_chunks(conn, transfer, body, is_binary)
-    if body is not None and not is_binary:
-        conn.check_body(body)
-    if body is not None:
-        size = len(body) if is_binary else _size(body)
-    mail = _mail(conn, path, given, rcpts, body, size)
-    for rcpt in rcpts:
-        if rcpt._parameters:
-            _rules.check(conn, rcpt)
-    is_small = body is not None and len(body) <= _ONE_FLIGHT
-    in_one_flight = in_chunks and is_small and "PIPELINING" in conn.features
-    return Prepared(mail, rcpts, body, is_binary, in_chunks, in_one_flight)
+    message = prepare(conn, sender, recipients, body, size, parameters, transfer, allow_8bit, idna)
+    message = within_limits(conn, message)
+    if all_or_nothing and message.is_split:
+        raise LocalProtocolError("all or nothing, and the server takes fewer recipients at a time (RFC 9422)")
+    delivery = delivery or Delivery()
+    delivery.expect(conn, message)
+    if not (all_or_nothing and message.unsaid):
+        yield from send_prepared(conn, message, all_or_nothing, progress, delivery)
+    return delivery.result()
 
 
 def send_prepared(
@@ -128,10 +87,25 @@ def send_prepared(
     all_or_nothing: bool,
     progress: Callable[[int], object] | None,
     delivery: Delivery,
-) -> Op[SendResult]:
-    """Send it, and leave no transaction open."""
-    conn.send(message.mail)
-    delivery.begin(conn, message.rcpts)
+) -> Op[None]:
+    """Send it, in as many transactions as it needs and as there is room for; leave none of them open."""
+    while delivery.has_more:
+        conn.send(message.mail)
+        delivery.begin()
+        yield from _send_once(conn, message, all_or_nothing, progress, delivery)
+        if conn.mail is not None:
+            yield from leave(conn)
+        if not conn.is_usable or conn.quota.left("MAILMAX") <= 0:
+            return
+
+
+def _send_once(
+    conn: ClientConnection,
+    message: Prepared,
+    all_or_nothing: bool,
+    progress: Callable[[int], object] | None,
+    delivery: Delivery,
+) -> Op[None]:
     try:
         if message.in_chunks:
             yield from _send_in_chunks(conn, delivery, message, all_or_nothing, progress)
@@ -152,57 +126,6 @@ def send_prepared(
         # A message that stops in the middle can be taken back only by hanging up.
         conn.fail()
         raise
-    if conn.mail is not None:
-        yield from leave(conn)
-    return delivery.result()
-
-
-def _size(body: bytes) -> int:
-    """Octets of the message with regular line ends (RFC 1870 5)."""
-    pairs = body.count(b"\r\n")
-    stray = body.count(b"\n") + body.count(b"\r") - 2 * pairs
-    unfinished = bool(body) and not body.endswith((b"\r", b"\n"))
-    return len(body) + stray + 2 * unfinished
-
-
-def _is_in_chunks(conn: ClientConnection, transfer: Transfer, body: bytes | None, is_binary: bool) -> bool:
-    features = conn.features
-    if transfer == "data" and is_binary:
-        raise LocalProtocolError("a BINARYMIME message needs BDAT (RFC 3030 3)")
-    if transfer == "auto" and not is_binary:
-        can = "CHUNKING" in features and "PIPELINING" in features
-        return can and body is not None and len(body) <= _ONE_FLIGHT
-    if transfer != "data" and "CHUNKING" not in features:
-        raise NotOffered("CHUNKING", "the message is to be sent in chunks")
-    return transfer != "data"
-
-
-def _mail(
-    conn: ClientConnection,
-    path: Path,
-    given: Mapping[str, ParameterValue],
-    rcpts: Sequence[Rcpt],
-    body: bytes | None,
-    size: int | None,
-) -> Mail:
-    """MAIL, with the parameters that are due and offered."""
-    features = conn.features
-    added: dict[str, ParameterValue] = {}
-    if size is not None and "SIZE" in features:
-        limit = features.size
-        if limit is not None and size > limit:
-            raise LocalProtocolError(
-                f"a message of {size} octets; the server takes {limit} (RFC 1870)", code=552
-            )
-        added["SIZE"] = size
-    if body is not None and "8BITMIME" in features and not body.isascii():
-        added["BODY"] = "8BITMIME"
-    if not (path.is_ascii and all(rcpt._forward_path._is_ascii for rcpt in rcpts)):
-        if "SMTPUTF8" not in features:
-            raise NotOffered("SMTPUTF8", "an address is not ASCII")
-        added["SMTPUTF8"] = True
-    added.update(given)
-    return Mail(reverse_path=path, parameters=added)
 
 
 def _send_with_data(

@@ -11,7 +11,7 @@ are sent one after the other.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .._client_connection import ClientConnection
@@ -22,8 +22,9 @@ from .._parameters import NO_PARAMETERS
 from .._replies import Reply
 from .._state import State
 from ._delivery import GROUP_COMMANDS, Delivery
+from ._prepare import Prepared, Transfer, prepare, within_limits
 from ._result import SendResult
-from ._send import Prepared, Transfer, leave, prepare, send_chunk, send_prepared
+from ._send import leave, send_chunk, send_prepared
 from ._wants import Op, Want
 
 # Octets of messages that may be on their way, and those that are gathered for one write.
@@ -45,6 +46,8 @@ def send_messages(
     messages: Iterable[Outgoing | tuple[Any, ...]],
     *,
     transfer: Transfer = "auto",
+    allow_8bit: bool = False,
+    idna: Callable[[str], str] | None = None,
     deliveries: list[Delivery] | None = None,
 ) -> Op[list[SendResult]]:
     """Send messages back to back; the result of each, in their order.
@@ -57,7 +60,7 @@ def send_messages(
     """
     outgoing = [Outgoing(*message) for message in messages]
     prepared = [
-        prepare(conn, sender, recipients, body, None, parameters, transfer)
+        prepare(conn, sender, recipients, body, None, parameters, transfer, allow_8bit, idna)
         for sender, recipients, body, parameters in outgoing
     ]
     deliveries = [] if deliveries is None else deliveries
@@ -84,7 +87,7 @@ class _Batch:
         self._messages = messages
         self._deliveries = deliveries
         for message, delivery in zip(messages, deliveries, strict=True):
-            delivery.begin(conn, message.rcpts)
+            delivery.expect(conn, message)
         self._waiting: deque[tuple[Delivery, int]] = deque()  # each with its octets
         self._octets = 0
 
@@ -93,8 +96,19 @@ class _Batch:
 
     def send(self) -> Op[None]:
         conn = self._conn
-        for message, delivery in zip(self._messages, self._deliveries, strict=True):
-            if message.in_one_flight and len(message.rcpts) + 4 <= GROUP_COMMANDS // 2:
+        for prepared, delivery in zip(self._messages, self._deliveries, strict=True):
+            message = within_limits(conn, prepared)
+            if message is not prepared:
+                delivery.expect(conn, message)
+            if not delivery.has_more:
+                continue
+            if conn.quota.left("MAILMAX") <= 0:
+                break
+            if (
+                message.in_one_flight
+                and len(message.rcpts) + 4 <= GROUP_COMMANDS // 2
+                and not message.is_split
+            ):
                 yield from self._make_room(message)
                 self._check_open()
                 self._say(message, delivery)
@@ -130,6 +144,7 @@ class _Batch:
             conn.send(rcpt)
         send_chunk(conn, body, last=True)
         conn.send(EndOfMessage())
+        delivery.begin()
         delivery.sent = True
         self._waiting.append((delivery, len(body)))
         self._octets += len(body)

@@ -53,7 +53,6 @@ from smtp_proto import (
     Timer,
     UnknownCommand,
     Vrfy,
-    _rules,
 )
 
 MAIL = Mail(reverse_path="sender@client.example")
@@ -216,13 +215,6 @@ def test_a_binary_message_is_not_sent_with_data() -> None:
     pair.ask(A, Reply(code=250))
     refused(pair.client, Data(), "needs BDAT")
     pair.client.send(LAST)
-
-
-def test_an_operation_may_ask_the_rules_before_it_speaks() -> None:
-    client = client_in(State.READY, features=Features())
-    _rules.check(client, Noop())
-    with pytest.raises(LocalProtocolError, match="not offered"):
-        _rules.check(client, Rcpt(forward_path="a@b", parameters={"NOTIFY": ("NEVER",)}))
 
 
 def test_smtp_says_ehlo_and_lmtp_says_lhlo() -> None:
