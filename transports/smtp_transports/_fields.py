@@ -30,8 +30,9 @@ ADDRESS_FIELDS = frozenset(
 )
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
-# ftext of RFC 5322 3.6.8, then lines of which all but the first begin with a blank.
-_FIELD = re.compile(rb"[!-9;-~]+:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
+_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 3.6.8
+# Lines of which all but the first begin with a blank.
+_FIELD = re.compile(rb"[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
 _PLAIN_NAME = re.compile(r"[ -~]{1,200}")
 
 # What may be wrong with a field without any doubt about its addresses: it lies in a display name, or is
@@ -163,7 +164,7 @@ class WirePolicy(EmailPolicy):
         octets = self._verbatim(name, value)
         if octets is None:
             octets = self._written(name, read(name, value, lenient=True))
-        if not _FIELD.fullmatch(octets):
+        if not (_NAME.fullmatch(name) and _FIELD.fullmatch(octets)):
             raise LocalProtocolError(f"not one field of a header (RFC 5322 2.2): {octets!r}")
         return octets
 
@@ -182,15 +183,22 @@ class WirePolicy(EmailPolicy):
         except Exception as exc:
             raise LocalProtocolError(f"{name} cannot be written: {header!r}") from exc
         if hasattr(header, "groups"):
-            wanted = _contents(header)
-            if self._reread(name, text) != wanted:
-                text = f"{name}: {_address_list(header)}\r\n"
-                if self._reread(name, text) != wanted:
-                    raise LocalProtocolError(f"{name} cannot be written: {header!r}")
+            text = self._addresses(name, header, text)
         return str(text).encode("utf-8" if self.utf8 else "ascii", "surrogateescape")
 
-    def _reread(self, name: str, text: str) -> list[tuple[str, str]]:
-        return _contents(read(name, text.partition(":")[2].strip()))
+    def _addresses(self, name: str, header: Any, text: str) -> str:
+        """An address field, as the package wrote it if that reads the same."""
+        for box in header.addresses:
+            if not (box.addr_spec.isascii() or (self.utf8 and _utf8(box.addr_spec) == box.addr_spec)):
+                raise LocalProtocolError(f"{name} has an address that is not UTF-8: {box.addr_spec!r}")
+        for written in (text, f"{name}: {_address_list(header)}\r\n"):
+            try:
+                again = read(name, written.partition(":")[2].strip())
+            except LocalProtocolError:
+                continue
+            if _contents(again) == _contents(header):
+                return written
+        raise LocalProtocolError(f"{name} cannot be written: {header!r}")
 
 
 def _contents(header: Any) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ from ._fields import MAX_LINE, WirePolicy, is_international, mailboxes
 __all__ = ["Envelope", "envelope", "needs_smtputf8", "render"]
 
 _CTE = "Content-Transfer-Encoding"
+_ENCODINGS = ("", "7bit", "8bit", "binary", "quoted-printable", "base64")
 
 _Fields = list[tuple[str, Any]]
 
@@ -179,9 +180,9 @@ def _recode(part: Message[Any, Any], policy: WirePolicy, takes_8bit: bool, *, is
         if label in ("8bit", "binary"):
             _label(part, "8bit" if takes_8bit else "7bit")
         return
+    if label not in _ENCODINGS or part.get_content_maintype() in ("multipart", "message"):
+        return  # what nobody can encode, or took apart
     octets = _body(part, policy)
-    if label not in ("", "7bit", "8bit", "binary", "quoted-printable", "base64"):
-        return
     if label != "binary" and _fits(octets, takes_8bit):
         return
     _encode(part, octets, label)
