@@ -486,12 +486,9 @@ def test_lines_that_are_too_long_are_encoded(kind: str) -> None:
 
 @every_policy
 def test_a_header_stays_as_it_came_but_for_what_may_not_be_sent(policy: Any) -> None:
-    odd = "x-Odd:a\t b \r\n  =?utf-8?q?=41?= c\r\nDKIM-Signature: " + "y" * 900 + "\r\n"
-    head = "X-Odd: a\t b \r\n  =?utf-8?q?=41?= c\r\nDKIM-Signature: " + "y" * 900 + "\r\n" + TWO
-    assert (
-        render(parsed(odd.replace("x-Odd:a", "X-Odd: a") + TWO + "\r\n", policy), PLAIN)
-        == (head + "\r\n").encode()
-    )
+    odd = "X-Long:\r\n long\r\nX-Odd: a\t b \r\n  =?utf-8?q?=41?= c\r\n"
+    head = f"{odd}DKIM-Signature: {'y' * 900}\r\n{TWO}\r\n"
+    assert render(parsed(head, policy), PLAIN) == head.encode()
     long = render(parsed(f"Subject: {'long ' * 400}\r\n{TWO}\r\n", policy), PLAIN)
     assert is_wire(long)
     assert parsed(long)["Subject"].split() == ["long"] * 400

@@ -172,7 +172,8 @@ class WirePolicy(EmailPolicy):
         if hasattr(value, "name"):
             return None
         text = _encoded(name, value, self.max_line_length or 0)
-        octets = f"{name}: {text}".encode("utf-8", "surrogateescape")
+        blank = "" if text.startswith(("\r", "\n")) else " "
+        octets = f"{name}:{blank}{text}".encode("utf-8", "surrogateescape")
         lines = re.split(rb"\r\n|\r|\n", octets)
         is_kept = not self.max_line_length or (octets.isascii() and max(map(len, lines)) <= MAX_LINE)
         return b"\r\n".join(lines) + b"\r\n" if is_kept else None
