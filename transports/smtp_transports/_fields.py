@@ -1,8 +1,8 @@
 """Fields of a message's header: read and written by the `email` package, and checked where it errs.
 
-What it reads wrongly is refused. What it writes is read again: where an address came out as another one
-(CPython unquotes names when it folds them, so that `"b@evil.example," <a@good.example>` becomes two
-addresses), the field is written anew here.
+What it reads wrongly is refused. What it writes is read again: where it came out as something else, the field
+is written anew here. CPython (3.13.0 at least) unquotes names when it folds them, so that
+`"b@evil.example," <a@good.example>` becomes two addresses, and cuts encoded words of long texts in two.
 """
 
 from __future__ import annotations
@@ -183,8 +183,7 @@ class WirePolicy(EmailPolicy):
             text = header.fold(policy=self)
         except Exception as exc:
             raise LocalProtocolError(f"{name} cannot be written: {header!r}") from exc
-        if hasattr(header, "groups"):
-            text = self._addresses(name, header, text)
+        text = self._addresses(name, header, text) if hasattr(header, "groups") else _text(name, header, text)
         return str(text).encode("utf-8" if self.utf8 else "ascii", "surrogateescape")
 
     def _addresses(self, name: str, header: Any, text: str) -> str:
@@ -193,13 +192,27 @@ class WirePolicy(EmailPolicy):
             if not (box.addr_spec.isascii() or (self.utf8 and _utf8(box.addr_spec) == box.addr_spec)):
                 raise LocalProtocolError(f"{name} has an address that is not UTF-8: {box.addr_spec!r}")
         for written in (text, f"{name}: {_address_list(header)}\r\n"):
-            try:
-                again = read(name, written.partition(":")[2].strip())
-            except LocalProtocolError:
-                continue
-            if _contents(again) == _contents(header):
+            again = _again(name, written)
+            if again is not None and _contents(again) == _contents(header):
                 return written
         raise LocalProtocolError(f"{name} cannot be written: {header!r}")
+
+
+def _text(name: str, header: Any, text: str) -> str:
+    """Any other field: as the package wrote it, unless words of our own read the same and that does not."""
+    if str(_again(name, text)) == header or "\ufffd" in header:
+        return text
+    words = Header(header, "utf-8", header_name=name).encode(linesep="\r\n")
+    written = f"{name}: {words}\r\n"
+    return written if str(_again(name, written)) == header else text
+
+
+def _again(name: str, written: str) -> Any:
+    """What a reader finds in a field that was written; None if nothing can be read."""
+    try:
+        return read(name, written.partition(":")[2].strip())
+    except LocalProtocolError:
+        return None
 
 
 def _contents(header: Any) -> list[tuple[str, str]]:
