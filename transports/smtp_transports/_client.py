@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 from smtp_proto import ClientConnection, Features, Greeting, Rcpt, Reply, ops
 from smtp_proto.ops import Delivery, Outgoing, SendResult, StartTLSPolicy, Transfer
 
 from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
+
+if TYPE_CHECKING:
+    from email.message import Message
 
 _PIECE = 65536
 _NONE: Mapping[str, Any] = {}
@@ -29,9 +33,11 @@ class AsyncReadable(Protocol):
     async def read(self, size: int, /) -> bytes: ...
 
 
-Body: TypeAlias = bytes | bytearray | memoryview | Readable | Iterable[bytes]
-"""A message: its octets, an open binary file, or pieces of octets."""
-AsyncBody: TypeAlias = Body | AsyncReadable | AsyncIterable[bytes]
+Octets: TypeAlias = bytes | bytearray | memoryview | Readable | Iterable[bytes]
+"""The octets of a message, an open binary file, or pieces of octets."""
+Body: TypeAlias = "Octets | Message[Any, Any]"
+"""A message: its octets in one of these forms, or a message of the `email` package."""
+AsyncBody: TypeAlias = "Body | AsyncReadable | AsyncIterable[bytes]"
 """A message: as `Body`, or a file or pieces that have to be awaited."""
 
 
@@ -69,6 +75,24 @@ class _Facade:
     def is_message_sent(self) -> bool:
         """Whether the server may have got the last message whole: then it must not be sent again unasked."""
         return self._delivery.sent
+
+    def _written(self, body: Any, parameters: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+        """A message object becomes octets for this server, and what MAIL has to say of them; all else stays
+        what it is.
+        """
+        if not is_message(body):
+            return body, parameters
+        from .messages import needs_smtputf8, render
+
+        if needs_smtputf8(body) and "SMTPUTF8" not in map(str.upper, parameters):
+            parameters = {**parameters, "SMTPUTF8": True}
+        return render(body, self.features), parameters
+
+    def _outgoing(self, message: Outgoing | tuple[Any, ...]) -> Outgoing:
+        """One message of many, its body written."""
+        outgoing = Outgoing(*message)
+        body, parameters = self._written(outgoing.body, outgoing.parameters)
+        return outgoing._replace(body=body, parameters=parameters)
 
 
 class Client(_Facade):
@@ -112,7 +136,10 @@ class Client(_Facade):
         transfer: Transfer = "auto",
         progress: Callable[[int], object] | None = None,
     ) -> SendResult:
-        """Send a message; one outcome for each recipient. See `smtp_proto.ops.send_message`."""
+        """Send a message; one outcome for each recipient. See `smtp_proto.ops.send_message`. A message of the
+        `email` package is written for what the server offers: see `smtp_transports.messages.render`.
+        """
+        body, parameters = self._written(body, parameters)
         whole, pieces = parts(body)
         self._delivery = Delivery()
         self.messages += 1
@@ -135,10 +162,10 @@ class Client(_Facade):
     def send_messages(
         self, messages: Iterable[Outgoing | tuple[Any, ...]], *, transfer: Transfer = "auto"
     ) -> list[SendResult]:
-        """Send many messages, each sender, recipients and octets, back to back; the result of each. See
-        `smtp_proto.ops.send_messages`.
+        """Send many messages, each sender, recipients and octets (or a message of the `email` package), back
+        to back; the result of each. See `smtp_proto.ops.send_messages`.
         """
-        outgoing = list(messages)
+        outgoing = [self._outgoing(message) for message in messages]
         self._deliveries = []
         self.messages += len(outgoing)
         return self._driver.run(
@@ -235,7 +262,10 @@ class AsyncClient(_Facade):
         transfer: Transfer = "auto",
         progress: Callable[[int], object] | None = None,
     ) -> SendResult:
-        """Send a message; one outcome for each recipient. See `smtp_proto.ops.send_message`."""
+        """Send a message; one outcome for each recipient. See `smtp_proto.ops.send_message`. A message of the
+        `email` package is written for what the server offers: see `smtp_transports.messages.render`.
+        """
+        body, parameters = self._written(body, parameters)
         whole, pieces = async_parts(body)
         self._delivery = Delivery()
         self.messages += 1
@@ -258,10 +288,10 @@ class AsyncClient(_Facade):
     async def send_messages(
         self, messages: Iterable[Outgoing | tuple[Any, ...]], *, transfer: Transfer = "auto"
     ) -> list[SendResult]:
-        """Send many messages, each sender, recipients and octets, back to back; the result of each. See
-        `smtp_proto.ops.send_messages`.
+        """Send many messages, each sender, recipients and octets (or a message of the `email` package), back
+        to back; the result of each. See `smtp_proto.ops.send_messages`.
         """
-        outgoing = list(messages)
+        outgoing = [self._outgoing(message) for message in messages]
         self._deliveries = []
         self.messages += len(outgoing)
         return await self._driver.run(
@@ -311,6 +341,12 @@ class AsyncClient(_Facade):
                 await self.quit()
         finally:
             await self.close()
+
+
+def is_message(body: object) -> bool:
+    """Whether this is a message of the `email` package. Who has none did not have to import it."""
+    email_message = sys.modules.get("email.message")
+    return email_message is not None and isinstance(body, email_message.Message)
 
 
 def parts(body: Any) -> tuple[bytes | None, Callable[[object], bytes] | None]:

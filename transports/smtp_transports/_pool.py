@@ -23,7 +23,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from smtp_proto import ConnectionLost, LocalProtocolError, Rcpt, SMTPError, State, TimedOut
 from smtp_proto.ops import SendResult
 
-from ._client import AsyncBody, AsyncClient, Body, Client
+from ._client import AsyncBody, AsyncClient, Body, Client, is_message
 
 
 class Event(Protocol):
@@ -390,7 +390,8 @@ class AsyncPool(_Pooling[AsyncClient]):
 
 def _may_repeat(client: Client | AsyncClient, body: object) -> bool:
     """Whether nobody has got the message, and it can be sent from its beginning."""
-    return not client.is_message_sent and isinstance(body, bytes | bytearray | memoryview | list | tuple)
+    is_lasting = isinstance(body, bytes | bytearray | memoryview | list | tuple) or is_message(body)
+    return not client.is_message_sent and is_lasting
 
 
 def _is_temporary(result: SendResult) -> bool:

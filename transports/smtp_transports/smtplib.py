@@ -52,7 +52,7 @@ from smtp_proto import (
 )
 from smtp_proto.ops import Outcome, SendResult, Status
 
-from ._client import Body, parts
+from ._client import Octets, parts
 from ._run import Driver
 
 __all__ = [
@@ -652,7 +652,7 @@ class SMTP:
         self._accepted += _is_good(answer)
         return answer
 
-    def data(self, msg: str | Body) -> _Answer:
+    def data(self, msg: str | Octets) -> _Answer:
         """DATA and the message: ASCII text, octets, a binary file, or pieces of octets; the verdict on it.
 
         In LMTP there is a verdict for each recipient that `rcpt` got accepted; the first bad one is returned,
@@ -759,7 +759,7 @@ class SMTP:
         self,
         from_addr: str,
         to_addrs: str | Iterable[str],
-        msg: str | Body,
+        msg: str | Octets,
         mail_options: Sequence[str] = (),
         rcpt_options: Sequence[str] = (),
     ) -> dict[str, _Answer]:
@@ -821,7 +821,7 @@ class SMTP:
         self,
         sender: str,
         recipients: list[str],
-        body: Body,
+        body: Octets,
         mail_options: Sequence[str],
         rcpt_options: Sequence[str],
     ) -> dict[str, _Answer] | None:
@@ -907,7 +907,7 @@ class SMTP:
         self,
         sender: str,
         recipients: list[str],
-        body: Body,
+        body: Octets,
         mail_options: Sequence[str],
         rcpt_options: Sequence[str],
     ) -> dict[str, _Answer]:
@@ -935,7 +935,7 @@ class SMTP:
         self,
         sender: str,
         recipients: list[str],
-        body: Body,
+        body: Octets,
         mail_options: Sequence[str],
         rcpt_options: Sequence[str],
         answers: list[_Answer | None],
