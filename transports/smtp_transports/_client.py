@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mappin
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
-from smtp_proto import ClientConnection, Features, Greeting, Rcpt, Reply, ops
+from smtp_proto import ClientConnection, Features, Greeting, NotOffered, Rcpt, Reply, ops
 from smtp_proto.ops import Delivery, Outgoing, SendResult, StartTLSPolicy, Transfer
 
 from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
@@ -134,6 +134,7 @@ class Client(_Facade):
         parameters: Mapping[str, Any] = _NONE,
         all_or_nothing: bool = False,
         transfer: Transfer = "auto",
+        allow_8bit: bool = False,
         progress: Callable[[int], object] | None = None,
     ) -> SendResult:
         """Send a message; one outcome for each recipient. See `smtp_proto.ops.send_message`. A message of the
@@ -153,6 +154,8 @@ class Client(_Facade):
                 parameters=parameters,
                 all_or_nothing=all_or_nothing,
                 transfer=transfer,
+                allow_8bit=allow_8bit,
+                idna=to_a_labels,
                 progress=progress,
                 delivery=self._delivery,
             ),
@@ -160,7 +163,11 @@ class Client(_Facade):
         )
 
     def send_messages(
-        self, messages: Iterable[Outgoing | tuple[Any, ...]], *, transfer: Transfer = "auto"
+        self,
+        messages: Iterable[Outgoing | tuple[Any, ...]],
+        *,
+        transfer: Transfer = "auto",
+        allow_8bit: bool = False,
     ) -> list[SendResult]:
         """Send many messages, each sender, recipients and octets (or a message of the `email` package), back
         to back; the result of each. See `smtp_proto.ops.send_messages`.
@@ -169,7 +176,14 @@ class Client(_Facade):
         self._deliveries = []
         self.messages += len(outgoing)
         return self._driver.run(
-            ops.send_messages(self.conn, outgoing, transfer=transfer, deliveries=self._deliveries)
+            ops.send_messages(
+                self.conn,
+                outgoing,
+                transfer=transfer,
+                allow_8bit=allow_8bit,
+                idna=to_a_labels,
+                deliveries=self._deliveries,
+            )
         )
 
     def verify(self, argument: str) -> Reply:
@@ -179,6 +193,18 @@ class Client(_Facade):
     def expand(self, argument: str) -> Reply:
         """EXPN; the reply, good or bad."""
         return self._driver.run(ops.expand(self.conn, argument))
+
+    def etrn(self, node: str) -> Reply:
+        """ETRN; the reply, good or bad."""
+        return self._driver.run(ops.etrn(self.conn, node))
+
+    def xclient(self, domain: str, attributes: Mapping[str, str]) -> Reply:
+        """XCLIENT, and EHLO as `domain`; see `smtp_proto.ops.xclient`."""
+        return self._driver.run(ops.xclient(self.conn, domain, attributes))
+
+    def xforward(self, attributes: Mapping[str, str]) -> Reply:
+        """XFORWARD; raises `Refused` if the server will not."""
+        return self._driver.run(ops.xforward(self.conn, attributes))
 
     def help(self, topic: str | None = None) -> Reply:
         """HELP; the reply, good or bad."""
@@ -260,6 +286,7 @@ class AsyncClient(_Facade):
         parameters: Mapping[str, Any] = _NONE,
         all_or_nothing: bool = False,
         transfer: Transfer = "auto",
+        allow_8bit: bool = False,
         progress: Callable[[int], object] | None = None,
     ) -> SendResult:
         """Send a message; one outcome for each recipient. See `smtp_proto.ops.send_message`. A message of the
@@ -279,6 +306,8 @@ class AsyncClient(_Facade):
                 parameters=parameters,
                 all_or_nothing=all_or_nothing,
                 transfer=transfer,
+                allow_8bit=allow_8bit,
+                idna=to_a_labels,
                 progress=progress,
                 delivery=self._delivery,
             ),
@@ -286,7 +315,11 @@ class AsyncClient(_Facade):
         )
 
     async def send_messages(
-        self, messages: Iterable[Outgoing | tuple[Any, ...]], *, transfer: Transfer = "auto"
+        self,
+        messages: Iterable[Outgoing | tuple[Any, ...]],
+        *,
+        transfer: Transfer = "auto",
+        allow_8bit: bool = False,
     ) -> list[SendResult]:
         """Send many messages, each sender, recipients and octets (or a message of the `email` package), back
         to back; the result of each. See `smtp_proto.ops.send_messages`.
@@ -295,7 +328,14 @@ class AsyncClient(_Facade):
         self._deliveries = []
         self.messages += len(outgoing)
         return await self._driver.run(
-            ops.send_messages(self.conn, outgoing, transfer=transfer, deliveries=self._deliveries)
+            ops.send_messages(
+                self.conn,
+                outgoing,
+                transfer=transfer,
+                allow_8bit=allow_8bit,
+                idna=to_a_labels,
+                deliveries=self._deliveries,
+            )
         )
 
     async def verify(self, argument: str) -> Reply:
@@ -305,6 +345,18 @@ class AsyncClient(_Facade):
     async def expand(self, argument: str) -> Reply:
         """EXPN; the reply, good or bad."""
         return await self._driver.run(ops.expand(self.conn, argument))
+
+    async def etrn(self, node: str) -> Reply:
+        """ETRN; the reply, good or bad."""
+        return await self._driver.run(ops.etrn(self.conn, node))
+
+    async def xclient(self, domain: str, attributes: Mapping[str, str]) -> Reply:
+        """XCLIENT, and EHLO as `domain`; see `smtp_proto.ops.xclient`."""
+        return await self._driver.run(ops.xclient(self.conn, domain, attributes))
+
+    async def xforward(self, attributes: Mapping[str, str]) -> Reply:
+        """XFORWARD; raises `Refused` if the server will not."""
+        return await self._driver.run(ops.xforward(self.conn, attributes))
 
     async def help(self, topic: str | None = None) -> Reply:
         """HELP; the reply, good or bad."""
@@ -341,6 +393,15 @@ class AsyncClient(_Facade):
                 await self.quit()
         finally:
             await self.close()
+
+
+def to_a_labels(domain: str) -> str:
+    """The domain in ASCII (RFC 5891), as the package `idna` has it. Raises `ValueError` for what is none."""
+    try:
+        import idna
+    except ImportError:
+        raise NotOffered("SMTPUTF8", f"for {domain!r} in ASCII install smtp-proto[idna]") from None
+    return idna.encode(domain, uts46=True).decode("ascii")
 
 
 def is_message(body: object) -> bool:

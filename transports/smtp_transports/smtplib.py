@@ -811,7 +811,10 @@ class SMTP:
             self._conn = ClientConnection(
                 lmtp=self._is_lmtp,
                 tls=isinstance(self.sock, ssl.SSLSocket),
-                features=Features.from_lines(map(" ".join, self._conn_features.items())),
+                # The original takes no notice of LIMITS: nor does a program that was written for it.
+                features=Features.from_lines(
+                    " ".join(item) for item in self._conn_features.items() if item[0] != "limits"
+                ),
                 limits=_LIMITS,
                 allow_nul=True,
             )
@@ -838,9 +841,18 @@ class SMTP:
             path = _path(sender)
         except LocalProtocolError:
             return None
+        if "SMTPUTF8" not in conn.features and not all(rcpt.forward_path.is_ascii for rcpt in rcpts):
+            return None
         try:
             op = ops.send_message(
-                conn, path, rcpts, whole, parameters=parameters, transfer="data", delivery=delivery
+                conn,
+                path,
+                rcpts,
+                whole,
+                parameters=parameters,
+                transfer="data",
+                allow_8bit=True,
+                delivery=delivery,
             )
             result = Driver(conn, wire, _FOR_EVER).run(op, ask)
         except ConnectionLost as exc:
