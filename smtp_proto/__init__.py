@@ -39,6 +39,8 @@ from ._errors import (
 )
 from ._features import Features, OriginalRecipient, Parameters
 from ._limits import Limits, Timer
+from ._proxy import ProxyHeader
+from ._proxy_reader import ProxyReader
 from ._replies import AuthChallenge, Greeting, Hello, Reply
 from ._reply_stream import RawReply, ReplyStream
 from ._server_connection import ServerConnection
@@ -78,6 +80,8 @@ __all__ = [
     "Parameters",
     "Path",
     "ProtocolError",
+    "ProxyHeader",
+    "ProxyReader",
     "Quit",
     "RawReply",
     "Rcpt",

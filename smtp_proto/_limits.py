@@ -37,6 +37,9 @@ class Limits(NamedTuple):
     """Challenges in one AUTH exchange. The longest mechanism known needs four."""
     text_line: int | None = 998
     """RFC 5321 4.5.3.1.6, without its CRLF: longer lines of a message are not sent."""
+    proxy_header: int = 4096
+    """Octets of a `ProxyHeader`. With certificates' names in it some have 600; haproxy itself reads no more
+    than 16,384."""
 
 
 DEFAULT_LIMITS = Limits()
