@@ -84,7 +84,7 @@ class ProxyHeader(Message):
             self._octets = _line(transport, self._source, self._destination)
         else:
             start = bytes((LOCAL if transport == "LOCAL" else PROXY, family))
-            self._tlvs, self._octets = _block(start, from_host + to_host + from_port + to_port, tlvs)
+            self._tlvs, self._octets = _block(start, from_host + to_host + from_port + to_port, tuple(tlvs))
 
     @property
     def local(self) -> bool:
@@ -99,7 +99,7 @@ def _pack(address: Address | None, size: int, what: str) -> tuple[Address | None
         return path_from_octets(octets), octets, b""
     if 0 < size < UNIX_SIZE and isinstance(address, tuple) and len(address) == 2:
         host, port = address
-        packed = _PACKED[size](str(host).encode("ascii", "replace"))
+        packed = _PACKED[size](host.encode("ascii", "replace")) if isinstance(host, str) else None
         if packed is not None and type(port) is int and 0 <= port <= 65535:
             return (host_from_octets(packed), port), packed, port.to_bytes(2, "big")
     if size or address is not None:

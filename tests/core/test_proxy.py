@@ -208,6 +208,17 @@ def test_the_checksum_is_made_right_and_is_of_the_whole_header() -> None:
     assert header == ProxyHeader(transport="TCP4", source=ALICE, destination=MX, tlvs=header.tlvs)
 
 
+def test_the_checksum_of_a_load_balancer_is_right() -> None:
+    """A header of Amazon's (tests of aws/elastic-load-balancing-tools): checksum, endpoint and padding."""
+    octets = SIGNATURE + bytes.fromhex("2111 0054 AC1F0771 AC1F0A1F C8F2 0050 030004 E8D6892D EA0017 01")
+    octets += b"vpce-08d2bf15fac5001c9" + tlv(4, bytes(36))
+    header, _ = read([octets])
+    assert isinstance(header, ProxyHeader)
+    assert (header.source, header.destination) == (("172.31.7.113", 51442), ("172.31.10.31", 80))
+    assert [kind for kind, _ in header.tlvs] == [3, 0xEA, 4]
+    assert header.octets == octets
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -233,6 +244,7 @@ def test_the_checksum_is_made_right_and_is_of_the_whole_header() -> None:
         {"transport": "TCP4", "source": ("192.0.2.1 ", 1), "destination": MX},
         {"transport": "TCP4", "source": ("192.0.2.\u0661", 1), "destination": MX},
         {"transport": "TCP4", "source": (3221225985, 1), "destination": MX},
+        {"transport": "TCP4", "source": (b"192.0.2.1", 1), "destination": MX},
         {"transport": "TCP4", "source": ("192.0.2.1", -1), "destination": MX},
         {"transport": "TCP4", "source": ("192.0.2.1", 65536), "destination": MX},
         {"transport": "TCP4", "source": ("192.0.2.1", "25"), "destination": MX},
