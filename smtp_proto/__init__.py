@@ -42,6 +42,8 @@ from ._features import Features
 from ._limits import Limits, Timer
 from ._parameter_table import DeliverBy, OriginalRecipient, Parameter, ValidSince
 from ._parameters import Parameters, register_parameter
+from ._proxy import ProxyHeader
+from ._proxy_reader import ProxyReader
 from ._replies import AuthChallenge, Greeting, Hello, NamedMailbox, Reply
 from ._reply_stream import RawReply, ReplyStream
 from ._server_connection import ServerConnection
@@ -86,6 +88,8 @@ __all__ = [
     "Parameters",
     "Path",
     "ProtocolError",
+    "ProxyHeader",
+    "ProxyReader",
     "Quit",
     "RawReply",
     "Rcpt",

@@ -112,6 +112,10 @@ FOREIGN = Rule(
 )
 TLS_HANDSHAKE = b"\x16"
 
+# "PROXY UNKNOWN", and what "the receiver must ignore" (PROXY protocol 2.1); bare CR and LF are no part of a
+# line of text: another reader might end it there.
+PROXY_UNKNOWN = Rule(rb"PROXY UNKNOWN(?: [^\r\n]*+)?")
+
 # Verbs have no rule of their own; every registered one is a word of letters. "BDAT10" is none: it is a
 # BDAT gone wrong, and its chunk may follow.
 VERB = Rule(rb"(?!(?i:BDAT).)[A-Za-z][A-Za-z0-9-]*+")
@@ -237,15 +241,24 @@ def is_address_literal(octets: bytes) -> bool:
         return _IPV4.fullmatch(inside) is not None
     if tag.upper() != b"IPV6":
         return _GENERAL.fullmatch(inside) is not None
+    return packed_ipv6(address) is not None
+
+
+def packed_ipv4(address: bytes) -> bytes | None:
+    """The four octets of an IPv4 address; None if it is none."""
+    return bytes(map(int, address.split(b"."))) if _IPV4.fullmatch(address) else None
+
+
+def packed_ipv6(address: bytes) -> bytes | None:
+    """The sixteen octets of an IPv6 address without a zone id; None if it is none."""
     if not _IPV6_CHARACTERS.fullmatch(address):
-        return False
+        return None
     from ipaddress import AddressValueError, IPv6Address  # 3 ms, and hardly ever needed
 
     try:
-        IPv6Address(address.decode("ascii"))
+        return IPv6Address(address.decode("ascii")).packed
     except AddressValueError:
-        return False
-    return True
+        return None
 
 
 def encode(text: str, what: str) -> bytes:

@@ -40,6 +40,8 @@ class Limits(NamedTuple):
     """Challenges in one AUTH exchange. The longest mechanism known needs four."""
     text_line: int | None = 998
     """RFC 5321 4.5.3.1.6, without its CRLF: longer lines of a message are not sent."""
+    proxy_header: int = 4096
+    """Octets of a `ProxyHeader`. It is meant to fit into 536; names out of certificates may be long."""
 
 
 DEFAULT_LIMITS = Limits()

@@ -52,7 +52,7 @@ def loop(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> It
         loop = LOOPS[request.param]()
         yield loop
         loop.close()
-    assert not caplog.records
+    assert not caplog.get_records("call")
 
 
 def over(*names: str) -> pytest.MarkDecorator:

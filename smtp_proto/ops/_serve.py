@@ -56,6 +56,7 @@ from .._connection import CLOSED, Signal
 from .._errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, TimedOut
 from .._extension_commands import Burl, Etrn, XClient, XForward
 from .._features import Features
+from .._proxy import ProxyHeader
 from .._replies import Greeting, Hello, Reply
 from .._server_connection import ServerConnection
 from .._state import State
@@ -68,7 +69,9 @@ class Session:
     def __init__(self, conn: ServerConnection, peer: Any = None) -> None:
         self.conn = conn
         self.peer = peer
-        """Where the client is: whatever the transport knows it by."""
+        """Where the client is: whatever the transport knows it by, or a proxy says."""
+        self.proxy: ProxyHeader | None = None
+        """What the proxy in front of the server said, where there is one."""
         self.domain: str | None = None
         """What the client called itself in EHLO, HELO or LHLO."""
         self.mail: Mail | None = None

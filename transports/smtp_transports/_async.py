@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from smtp_proto import Limits, LineEnds
+from smtp_proto import Limits, LineEnds, ProxyHeader
 from smtp_proto.ops import StartTLSPolicy
 
 from ._client import AsyncClient
@@ -102,6 +102,7 @@ class AsyncSockets:
         stream: AsyncStream | None = None,
         local_address: tuple[str, int] | None = None,
         domain: str | None = None,
+        proxy: ProxyHeader | None = None,
         timeouts: Timeouts = None,
         limits: Limits | None = None,
         line_ends: SentLineEnds = LineEnds.NORMALIZE,
@@ -114,8 +115,8 @@ class AsyncSockets:
         are verified against the system's authorities. `server_hostname`: the name to verify, if it is not
         `host`. `unix`: the path of a Unix socket, instead of host and port; `sock`: a connected socket
         instead of either; `stream`: a stream of your own. `domain`: how to introduce this client; by
-        default the host's name if it has a dot, else its address. `timeouts`: seconds; connecting takes
-        the one for the greeting.
+        default the host's name if it has a dot, else its address. `proxy`: what to say before all else, for
+        whom this connection is made. `timeouts`: seconds; connecting takes the one for the greeting.
 
         Raises `OSError` if no connection can be had, `ConnectionLost` from an `ssl.SSLError` if TLS fails,
         `Refused` and `NotOffered` as `smtp_proto.ops.greet` and `hello`, and what every method of
@@ -142,7 +143,7 @@ class AsyncSockets:
                     raise about(place, exc) from exc
             client = AsyncClient(there, conn, timeouts=timeouts, clock=self.clock)
             try:
-                await client.start(domain or own_name(inner and inner.sock), starttls=policy)
+                await client.start(domain or own_name(inner and inner.sock), starttls=policy, proxy=proxy)
             except BaseException:
                 await client.close()
                 raise
@@ -164,6 +165,7 @@ class AsyncSockets:
         domain: str | None = None,
         max_sessions: int = 100,
         max_sessions_per_address: int | None = None,
+        proxy_protocol: bool = False,
         timeouts: Timeouts = None,
         limits: Limits | None = None,
         line_ends: LineEnds = LineEnds.STRICT,
@@ -173,8 +175,10 @@ class AsyncSockets:
         `port` 0 takes a free one: see `server.address`. `context`: the server's certificate; with it
         STARTTLS is offered, or with `tls` the session begins with TLS. `require_tls`: take no mail in the
         clear. `domain`: the server's name; by default the host's. `max_sessions`: at once; more clients
-        wait to be accepted. `max_sessions_per_address`: more from one address are turned away. `unix`:
-        listen at this path instead.
+        wait to be accepted. `max_sessions_per_address`: more from one address are turned away.
+        `proxy_protocol`: every client says first for whom it speaks (PROXY protocol, versions 1 and 2), and
+        is believed: only where nobody but proxies that you trust can connect. `unix`: listen at this path
+        instead.
 
         Raises `ValueError` for TLS without a context, and when entered `OSError` if it cannot listen there.
         """
@@ -188,6 +192,7 @@ class AsyncSockets:
             timeouts,
             limits,
             line_ends,
+            proxy_protocol,
             self.clock,
         )
 

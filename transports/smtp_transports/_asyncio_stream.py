@@ -34,7 +34,7 @@ class Stream(asyncio.BufferedProtocol):
         self._security = security
         self._loop = asyncio.get_running_loop()
         self._data = b""  # read ahead; reading is paused then
-        self._has_spoken = False  # or listened
+        self._has_spoken = False  # what is read ahead before that is the handshake's
         self._ended = False  # no octets will come any more
         self._full = False  # the transport wants no octets now
         self._is_deaf = False  # the peer has ended TLS: the transport drops what is sent
@@ -61,7 +61,6 @@ class Stream(asyncio.BufferedProtocol):
 
     async def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
         """Wait for octets; `b""` is the end."""
-        self._has_spoken = True
         while not self._data and not self._ended:
             self._transport.resume_reading()
             await self._wait(timeout)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mappin
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
-from smtp_proto import ClientConnection, Features, Greeting, NotOffered, Rcpt, Reply, ops
+from smtp_proto import ClientConnection, Features, Greeting, NotOffered, ProxyHeader, Rcpt, Reply, ops
 from smtp_proto.ops import Delivery, Outgoing, SendResult, StartTLSPolicy, Transfer
 
 from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
@@ -114,11 +114,20 @@ class Client(_Facade):
         super().__init__(conn)
         self._driver = Driver(self.conn, stream, timeouts, clock)
 
-    def start(self, domain: str, *, starttls: StartTLSPolicy = "never", needs_esmtp: bool = False) -> Reply:
+    def start(
+        self,
+        domain: str,
+        *,
+        starttls: StartTLSPolicy = "never",
+        needs_esmtp: bool = False,
+        proxy: ProxyHeader | None = None,
+    ) -> Reply:
         """Wait for the greeting and introduce this client as `domain`; see `smtp_proto.ops.hello`.
 
-        On a connection made with `tls=True` the handshake comes first.
+        On a connection made with `tls=True` the handshake comes first; and before that `proxy`, in the clear.
         """
+        if proxy is not None:
+            self._driver.send_proxy(proxy)
         if self.conn.tls:
             self._driver.start_tls()
         self.greeting = self._driver.run(ops.greet(self.conn))
@@ -263,12 +272,19 @@ class AsyncClient(_Facade):
         self._driver = AsyncDriver(self.conn, stream, timeouts, clock)
 
     async def start(
-        self, domain: str, *, starttls: StartTLSPolicy = "never", needs_esmtp: bool = False
+        self,
+        domain: str,
+        *,
+        starttls: StartTLSPolicy = "never",
+        needs_esmtp: bool = False,
+        proxy: ProxyHeader | None = None,
     ) -> Reply:
         """Wait for the greeting and introduce this client as `domain`; see `smtp_proto.ops.hello`.
 
-        On a connection made with `tls=True` the handshake comes first.
+        On a connection made with `tls=True` the handshake comes first; and before that `proxy`, in the clear.
         """
+        if proxy is not None:
+            await self._driver.send_proxy(proxy)
         if self.conn.tls:
             await self._driver.start_tls()
         self.greeting = await self._driver.run(ops.greet(self.conn))

@@ -93,6 +93,7 @@ def accepting(
     timeouts: Timeouts,
     limits: Limits | None,
     line_ends: LineEnds,
+    proxy_protocol: bool,
     clock: Callable[[], float] = time.monotonic,
 ) -> Settings:
     """What a server is told about its sessions. Raises `ValueError` for TLS without a context."""
@@ -106,4 +107,5 @@ def accepting(
         max_sessions_per_address=max_sessions_per_address,
         timeouts=timeouts,
         clock=clock,
+        proxy_protocol=proxy_protocol,
     )

@@ -23,7 +23,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from smtp_proto import ConnectionLost, LocalProtocolError, Rcpt, SMTPError, State, TimedOut
 from smtp_proto.ops import SendResult
 
-from ._client import AsyncBody, AsyncClient, Body, Client, is_message
+from ._client import AsyncBody, AsyncClient, Body, Client
+from ._repeat import is_temporary, left_over, may_repeat, merged
 
 
 class Event(Protocol):
@@ -133,11 +134,11 @@ class _Pooling(Generic[_C]):
 
     def _is_done(self, client: _C) -> bool:
         """Whether a connection that comes back is of no more use."""
-        limits = (self._max_messages, client.features.limits.get("MAILMAX"))
         return (
             client.conn.state is not State.READY
             or not client.conn.is_usable
-            or any(limit is not None and client.messages >= limit for limit in limits)
+            or client.conn.quota.left("MAILMAX") <= 0
+            or (self._max_messages is not None and client.messages >= self._max_messages)
         )
 
     def _expired(self) -> list[_C]:
@@ -196,17 +197,34 @@ class Pool(_Pooling[Client]):
         self, sender: str, recipients: str | Sequence[str | Rcpt], body: Body, **options: Any
     ) -> SendResult:
         """As `Client.send_message`. Where an old connection turns out to be dead before anything of the
-        message was delivered, it is sent once more on a new one; but not a body that cannot be read twice.
+        message was delivered, it is sent once more on a new one; and to those for whom one session has no
+        room (RFC 9422), in others. But a body that cannot be read twice is sent once.
         """
+        result = self._send_message(sender, recipients, body, options)
+        while rest := left_over(result, recipients, body, options):
+            with self._borrowed(new=True) as (client, _):
+                try:
+                    more = client.send_message(sender, rest, body, **options)
+                except ConnectionLost as exc:
+                    exc.result = merged(result, client.last_result)
+                    raise
+            if not (more.accepted or more.refused):
+                break
+            result = merged(result, more)
+        return result
+
+    def _send_message(
+        self, sender: str, recipients: str | Sequence[str | Rcpt], body: Body, options: dict[str, Any]
+    ) -> SendResult:
         with self._borrowed() as (client, was_idle):
             try:
                 result = client.send_message(sender, recipients, body, **options)
                 if client.conn.is_usable or not (
-                    was_idle and _is_temporary(result) and _may_repeat(client, body)
+                    was_idle and is_temporary(result) and may_repeat(client, body)
                 ):
                     return result
             except ConnectionLost as exc:
-                if isinstance(exc, TimedOut) or not (was_idle and _may_repeat(client, body)):
+                if isinstance(exc, TimedOut) or not (was_idle and may_repeat(client, body)):
                     raise
         with self._borrowed(new=True) as (client, _):
             return client.send_message(sender, recipients, body, **options)
@@ -309,17 +327,34 @@ class AsyncPool(_Pooling[AsyncClient]):
         self, sender: str, recipients: str | Sequence[str | Rcpt], body: AsyncBody, **options: Any
     ) -> SendResult:
         """As `AsyncClient.send_message`. Where an old connection turns out to be dead before anything of the
-        message was delivered, it is sent once more on a new one; but not a body that cannot be read twice.
+        message was delivered, it is sent once more on a new one; and to those for whom one session has no
+        room (RFC 9422), in others. But a body that cannot be read twice is sent once.
         """
+        result = await self._send_message(sender, recipients, body, options)
+        while rest := left_over(result, recipients, body, options):
+            async with self._borrowed(new=True) as (client, _):
+                try:
+                    more = await client.send_message(sender, rest, body, **options)
+                except ConnectionLost as exc:
+                    exc.result = merged(result, client.last_result)
+                    raise
+            if not (more.accepted or more.refused):
+                break
+            result = merged(result, more)
+        return result
+
+    async def _send_message(
+        self, sender: str, recipients: str | Sequence[str | Rcpt], body: AsyncBody, options: dict[str, Any]
+    ) -> SendResult:
         async with self._borrowed() as (client, was_idle):
             try:
                 result = await client.send_message(sender, recipients, body, **options)
                 if client.conn.is_usable or not (
-                    was_idle and _is_temporary(result) and _may_repeat(client, body)
+                    was_idle and is_temporary(result) and may_repeat(client, body)
                 ):
                     return result
             except ConnectionLost as exc:
-                if isinstance(exc, TimedOut) or not (was_idle and _may_repeat(client, body)):
+                if isinstance(exc, TimedOut) or not (was_idle and may_repeat(client, body)):
                     raise
         async with self._borrowed(new=True) as (client, _):
             return await client.send_message(sender, recipients, body, **options)
@@ -386,14 +421,3 @@ class AsyncPool(_Pooling[AsyncClient]):
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _may_repeat(client: Client | AsyncClient, body: object) -> bool:
-    """Whether nobody has got the message, and it can be sent from its beginning."""
-    is_lasting = isinstance(body, bytes | bytearray | memoryview | list | tuple) or is_message(body)
-    return not client.is_message_sent and is_lasting
-
-
-def _is_temporary(result: SendResult) -> bool:
-    """Whether nobody was refused for good."""
-    return all(outcome.reply is not None and outcome.reply.is_transient for outcome in result.outcomes)

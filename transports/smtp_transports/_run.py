@@ -16,6 +16,9 @@ from smtp_proto import (
     ClientConnection,
     ConnectionLost,
     LocalProtocolError,
+    ProxyHeader,
+    ProxyReader,
+    RemoteProtocolError,
     ServerConnection,
     TimedOut,
     Timer,
@@ -93,6 +96,12 @@ class _Driving:
             raise Stopping
         self.conn.receive_data(data)
 
+    def _receive_header(self, reader: ProxyReader, data: bytes) -> None:
+        try:
+            reader.receive_data(data)
+        except RemoteProtocolError as exc:
+            raise ConnectionLost(str(exc)) from exc
+
     def _check_stop(self) -> None:
         if self._stopping and self.conn.mail is None:
             raise Stopping
@@ -110,6 +119,26 @@ class Driver(_Driving):
     """Runs operations on one connection over one stream, one at a time."""
 
     stream: Stream
+
+    def send_proxy(self, header: ProxyHeader) -> None:
+        """Say whose connection this is, before all else."""
+        self._guard("sending failed", self.stream.send_all, header.octets, self._seconds())
+
+    def receive_proxy(self) -> ProxyHeader:
+        """Wait for what a proxy says before all else, with one deadline. Nothing behind it is read.
+
+        Raises `ConnectionLost`, from a `RemoteProtocolError` if something else was said.
+        """
+        reader = ProxyReader(self.conn.limits)
+        left = seconds = self._seconds()
+        deadline = None if seconds is None else self._clock() + seconds
+        while reader.header is None:
+            if left is not None and left <= 0:
+                raise self._timed_out()
+            data = self._guard("receiving failed", self.stream.receive_some, reader.wanted, left)
+            self._receive_header(reader, data)
+            left = None if deadline is None else deadline - self._clock()
+        return reader.header
 
     def start_tls(self) -> None:
         """The handshake of TLS from the start."""
@@ -212,6 +241,26 @@ class AsyncDriver(_Driving):
     """Runs operations on one connection over one stream, one at a time."""
 
     stream: AsyncStream
+
+    async def send_proxy(self, header: ProxyHeader) -> None:
+        """Say whose connection this is, before all else."""
+        await self._guard("sending failed", self.stream.send_all, header.octets, self._seconds())
+
+    async def receive_proxy(self) -> ProxyHeader:
+        """Wait for what a proxy says before all else, with one deadline. Nothing behind it is read.
+
+        Raises `ConnectionLost`, from a `RemoteProtocolError` if something else was said.
+        """
+        reader = ProxyReader(self.conn.limits)
+        left = seconds = self._seconds()
+        deadline = None if seconds is None else self._clock() + seconds
+        while reader.header is None:
+            if left is not None and left <= 0:
+                raise self._timed_out()
+            data = await self._guard("receiving failed", self.stream.receive_some, reader.wanted, left)
+            self._receive_header(reader, data)
+            left = None if deadline is None else deadline - self._clock()
+        return reader.header
 
     async def start_tls(self) -> None:
         """The handshake of TLS from the start."""

@@ -105,6 +105,7 @@ class Settings(NamedTuple):
     max_sessions_per_address: int | None
     timeouts: Timeouts
     clock: Callable[[], float] = time.monotonic
+    proxy_protocol: bool = False
 
 
 class _Serving:
@@ -113,7 +114,7 @@ class _Serving:
     def __init__(self, handler: Handler, settings: Settings) -> None:
         self._handler = handler
         self._settings = settings
-        self._sessions: set[Any] = set()  # the drivers of those under way
+        self._sessions: dict[Any, object] = {}  # the drivers of those under way, and the host of each
         self._from: Counter[object] = Counter()  # sessions by the client's host
         self._lock = threading.Lock()
         self._closing = False
@@ -130,18 +131,26 @@ class _Serving:
         """How many sessions are under way."""
         return len(self._sessions)
 
-    def _enter(self, driver: Driver | AsyncDriver, host: object) -> bool:
-        """Take a session into the books; whether it is one too many for this host."""
-        self._sessions.add(driver)
+    def _enter(self, driver: Driver | AsyncDriver) -> None:
+        """Take a session into the books."""
+        self._sessions[driver] = None
         if self._closing:
             driver.stop()
+
+    def _is_one_too_many(self, driver: Driver | AsyncDriver, peer: Any) -> bool:
+        """Count the session as one of its client's host; whether that may not have so many."""
+        host = self._sessions[driver] = _host(peer)
+        if host is None:
+            return False
         most = self._settings.max_sessions_per_address
         with self._lock:
             self._from[host] += 1
-            return most is not None and host is not None and self._from[host] > most
+            return most is not None and self._from[host] > most
 
-    def _leave(self, driver: Driver | AsyncDriver, host: object) -> None:
-        self._sessions.discard(driver)
+    def _leave(self, driver: Driver | AsyncDriver) -> None:
+        host = self._sessions.pop(driver)
+        if host is None:
+            return
         with self._lock:
             self._from[host] -= 1
             if not self._from[host]:
@@ -186,13 +195,16 @@ class Server(_Serving):
         conn = settings.make_connection()
         session = Session(conn, peer)
         driver = Driver(conn, stream, settings.timeouts, settings.clock)
-        host = _host(peer)
 
         def ask(question: Decide) -> object:
             return getattr(self._handler, question.hook)(session, *question.arguments)
 
         try:
-            too_many = self._enter(driver, host)
+            self._enter(driver)
+            if settings.proxy_protocol:
+                session.proxy = driver.receive_proxy()
+                session.peer = peer if session.proxy.local else session.proxy.source
+            too_many = self._is_one_too_many(driver, session.peer)
             if conn.tls:
                 driver.start_tls()
             if too_many:
@@ -204,7 +216,7 @@ class Server(_Serving):
         except Exception as exc:  # of a handler, where the client can be told nothing any more
             _log.error("a session failed", exc_info=exc)
         finally:
-            self._leave(driver, host)
+            self._leave(driver)
             stream.close()
             self._slots.release()
 
@@ -270,14 +282,17 @@ class AsyncServer(_Serving):
         conn = settings.make_connection()
         session = Session(conn, peer)
         driver = AsyncDriver(conn, stream, settings.timeouts, settings.clock)
-        host = _host(peer)
 
         async def ask(question: Decide) -> object:
             answer = getattr(self._handler, question.hook)(session, *question.arguments)
             return await answer if isinstance(answer, Awaitable) else answer
 
         try:
-            too_many = self._enter(driver, host)
+            self._enter(driver)
+            if settings.proxy_protocol:
+                session.proxy = await driver.receive_proxy()
+                session.peer = peer if session.proxy.local else session.proxy.source
+            too_many = self._is_one_too_many(driver, session.peer)
             if conn.tls:
                 await driver.start_tls()
             if too_many:
@@ -289,7 +304,7 @@ class AsyncServer(_Serving):
         except Exception as exc:  # of a handler, where the client can be told nothing any more
             _log.error("a session failed", exc_info=exc)
         finally:
-            self._leave(driver, host)
+            self._leave(driver)
             await stream.close()
             self._slots.release()
 

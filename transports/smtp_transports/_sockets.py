@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from smtp_proto import Limits, LineEnds
+from smtp_proto import Limits, LineEnds, ProxyHeader
 from smtp_proto.ops import StartTLSPolicy
 
 from ._client import Client
@@ -186,6 +186,7 @@ class Sockets(NamedTuple):
         stream: Stream | None = None,
         local_address: tuple[str, int] | None = None,
         domain: str | None = None,
+        proxy: ProxyHeader | None = None,
         timeouts: Timeouts = None,
         limits: Limits | None = None,
         line_ends: SentLineEnds = LineEnds.NORMALIZE,
@@ -197,8 +198,8 @@ class Sockets(NamedTuple):
         are verified against the system's authorities. `server_hostname`: the name to verify, if it is not
         `host`. `unix`: the path of a Unix socket, instead of host and port; `sock`: a connected socket
         instead of either; `stream`: a stream of your own. `domain`: how to introduce this client; by
-        default the host's name if it has a dot, else its address. `timeouts`: seconds; connecting takes
-        the one for the greeting.
+        default the host's name if it has a dot, else its address. `proxy`: what to say before all else, for
+        whom this connection is made. `timeouts`: seconds; connecting takes the one for the greeting.
 
         Every address of `host` is tried. Raises `OSError` if no connection can be had, `ConnectionLost`
         from an `ssl.SSLError` if TLS fails, `Refused` and `NotOffered` as `smtp_proto.ops.greet` and
@@ -221,7 +222,7 @@ class Sockets(NamedTuple):
                 raise
         client = Client(stream, conn, timeouts=timeouts)
         try:
-            client.start(domain or own_name(sock), starttls=policy)
+            client.start(domain or own_name(sock), starttls=policy, proxy=proxy)
         except BaseException:
             client.close()
             raise
@@ -241,6 +242,7 @@ class Sockets(NamedTuple):
         domain: str | None = None,
         max_sessions: int = 100,
         max_sessions_per_address: int | None = None,
+        proxy_protocol: bool = False,
         timeouts: Timeouts = None,
         limits: Limits | None = None,
         line_ends: LineEnds = LineEnds.STRICT,
@@ -250,13 +252,24 @@ class Sockets(NamedTuple):
         `port` 0 takes a free one: see `server.address`. `context`: the server's certificate; with it
         STARTTLS is offered, or with `tls` the session begins with TLS. `require_tls`: take no mail in the
         clear. `domain`: the server's name; by default the host's. `max_sessions`: at once; more clients
-        wait to be accepted. `max_sessions_per_address`: more from one address are turned away. `unix`:
-        listen at this path instead.
+        wait to be accepted. `max_sessions_per_address`: more from one address are turned away.
+        `proxy_protocol`: every client says first for whom it speaks (PROXY protocol, versions 1 and 2), and
+        is believed: only where nobody but proxies that you trust can connect. `unix`: listen at this path
+        instead.
 
         Raises `OSError` if it cannot listen there, `ValueError` for TLS without a context.
         """
         settings = accepting(
-            tls, context, require_tls, lmtp, domain, max_sessions_per_address, timeouts, limits, line_ends
+            tls,
+            context,
+            require_tls,
+            lmtp,
+            domain,
+            max_sessions_per_address,
+            timeouts,
+            limits,
+            line_ends,
+            proxy_protocol,
         )
         sock = listening(self.socket, host, port, unix)
         listener = Listener(sock, Security(context, server_side=True))

@@ -24,8 +24,8 @@ class Handler:
     """Answers the questions of a server: override what you want to decide.
 
     A method returns None to go on, or the `Reply` to give instead. Each gets the `Session`: `peer`,
-    `domain`, `tls`, `mail`, `recipients`, and `state`, a dict of your own. An exception becomes a 451.
-    Sessions run at the same time: what they share you have to guard.
+    `proxy`, `domain`, `tls`, `mail`, `recipients`, and `state`, a dict of your own. An exception becomes a
+    451. Sessions run at the same time: what they share you have to guard.
     """
 
     def connect(self, session: Session) -> Reply | None:
