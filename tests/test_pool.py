@@ -28,6 +28,7 @@ from peers import GREETING, MESSAGE, RECIPIENT, SECONDS, SENDER, Peer, nothing_l
 from test_colours import methods, signature
 
 from smtp_proto import ConnectionLost, LocalProtocolError, Mail, Refused, State, TimedOut, Timer
+from smtp_proto._limits import Quota
 from smtp_proto.ops import SendResult, Want
 from smtp_transports import asyncio, blocking, gevent, trio
 from smtp_transports._pool import AsyncPool, Pool
@@ -316,8 +317,7 @@ class Fake:
         self.plan: dict[str, Callable[[], object]] = {}
         self.messages = 0
         self._is_left = False
-        self.features = SimpleNamespace(limits={})
-        self.conn = SimpleNamespace(state=State.READY, is_usable=True)
+        self.conn = SimpleNamespace(state=State.READY, is_usable=True, quota=Quota())
 
     def tell(self, word: str) -> None:
         if word == "close" and self._is_left:
@@ -596,7 +596,8 @@ def test_a_connection_that_carried_enough_is_replaced(
         for _ in expected:
             async with books.pool.client() as client:
                 if mailmax is not None:
-                    client.features.limits["MAILMAX"] = mailmax
+                    client.conn.quota.limits = {"MAILMAX": mailmax}
+                client.conn.quota.count_mail()
                 client.messages += 1
                 seen.append(client.number)
         assert seen == expected
@@ -1010,6 +1011,60 @@ def test_the_servers_limit_of_messages_is_kept(lib: Library) -> None:
         assert house.pool.open == 0
         await house.sent()
         assert len(house.peers) == 2
+
+    played(lib, scenario)
+
+
+TO = ["b@y.example", "c@z.example", "d@y.example"]
+
+
+@pytest.mark.parametrize("limits", [b"LIMITS RCPTMAX=1 MAILMAX=1", b"LIMITS RCPTDOMAINMAX=1"])
+def test_for_whom_a_session_has_no_room_there_is_another(lib: Library, limits: bytes) -> None:
+    async def scenario(house: House) -> None:
+        job = lib.start(lambda: house.pool.send_message(SENDER, TO, MESSAGE))
+        sessions = [[b"b@y"], [b"c@z"], [b"d@y"]] if b"MAILMAX" in limits else [[b"b@y", b"d@y"], [b"c@z"]]
+        for number, recipients in enumerate(sessions, 1):
+            peer = await house.answered(limits)
+            await house.hear(peer, b"MAIL", *(b"RCPT TO:<" + to for to in recipients), b"DATA")
+            peer.say(b"250 ok", *(b"250 ok" for _ in recipients), b"354 go on")
+            await house.body(peer)
+            peer.say(b"250 taken by " + recipients[0])
+            if number < len(sessions):
+                await house.leave(peer)
+        result = await job.outcome()
+        assert [outcome.recipient for outcome in result.outcomes] == TO
+        assert [outcome.reply.text[-3:] for outcome in result.outcomes] == (
+            ["b@y", "c@z", "d@y"] if b"MAILMAX" in limits else ["b@y", "c@z", "b@y"]
+        )
+
+    played(lib, scenario)
+
+
+def test_a_connection_that_dies_under_those_left_over_says_who_got_it(lib: Library) -> None:
+    async def scenario(house: House) -> None:
+        job = lib.start(lambda: house.pool.send_message(SENDER, TO[:2], MESSAGE))
+        first = await house.answered(b"LIMITS RCPTMAX=1 MAILMAX=1")
+        await house.take(first)
+        await house.leave(first)
+        second = await house.answered()
+        await house.envelope(second)
+        second.close()
+        lost = await job.outcome()
+        assert isinstance(lost, ConnectionLost)
+        assert lost.result is not None
+        assert [outcome.status.name for outcome in lost.result.outcomes] == ["ACCEPTED", "UNSENT"]
+
+    played(lib, scenario)
+
+
+def test_what_is_read_once_is_not_for_two_sessions(lib: Library) -> None:
+    async def scenario(house: House) -> None:
+        job = lib.start(lambda: house.pool.send_message(SENDER, TO[:2], iter([MESSAGE])))
+        peer = await house.answered(b"LIMITS RCPTDOMAINMAX=1")
+        await house.take(peer)
+        result = await job.outcome()
+        assert [outcome.status.name for outcome in result.outcomes] == ["ACCEPTED", "UNSENT"]
+        assert len(house.peers) == 1
 
     played(lib, scenario)
 

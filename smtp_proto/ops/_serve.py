@@ -213,6 +213,8 @@ class _Dialogue:
 
     def _features(self) -> Features:
         offered = dict(self._offer)
+        if not self._conn.tls:
+            offered.pop("REQUIRETLS", None)  # RFC 8689 2: it is a matter of sessions under TLS
         offered["SIZE"] = (str(self._conn.limits.message_size or 0),)
         if self._starttls and not self._conn.tls:
             offered["STARTTLS"] = ()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from smtp_proto import ClientConnection, Limits, LineEnds, ServerConnection
+from smtp_proto import ClientConnection, Features, Limits, LineEnds, ServerConnection
 from smtp_proto.ops import StartTLSPolicy
 
 from ._run import Timeouts
@@ -89,6 +89,7 @@ def accepting(
     require_tls: bool,
     lmtp: bool,
     domain: str | None,
+    offer: Features,
     max_sessions_per_address: int | None,
     timeouts: Timeouts,
     limits: Limits | None,
@@ -102,6 +103,7 @@ def accepting(
     return Settings(
         lambda: ServerConnection(lmtp=lmtp, tls=tls, line_ends=line_ends, limits=limits or Limits()),
         domain=domain or socket.gethostname(),
+        offer=offer,
         starttls=context is not None,
         require_tls=require_tls,
         max_sessions_per_address=max_sessions_per_address,

@@ -14,7 +14,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-from smtp_proto import ConnectionLost, ServerConnection
+from smtp_proto import ConnectionLost, Features, ServerConnection
 from smtp_proto.ops import Decide, Session, serve, turn_away
 
 from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
@@ -100,6 +100,7 @@ class Settings(NamedTuple):
 
     make_connection: Callable[[], ServerConnection]
     domain: str
+    offer: Features
     starttls: bool
     require_tls: bool
     max_sessions_per_address: int | None
@@ -351,6 +352,7 @@ def _dialogue(conn: ServerConnection, session: Session, settings: Settings) -> A
         conn,
         session,
         domain=settings.domain,
+        offer=settings.offer,
         starttls=settings.starttls,
         require_tls=settings.require_tls,
     )

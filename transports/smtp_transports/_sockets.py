@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from smtp_proto import Limits, LineEnds, ProxyHeader
-from smtp_proto.ops import StartTLSPolicy
+from smtp_proto import Features, Limits, LineEnds, ProxyHeader
+from smtp_proto.ops import DEFAULT_OFFER, StartTLSPolicy
 
 from ._client import Client
 from ._places import (
@@ -240,6 +240,7 @@ class Sockets(NamedTuple):
         require_tls: bool = False,
         lmtp: bool = False,
         domain: str | None = None,
+        offer: Features = DEFAULT_OFFER,
         max_sessions: int = 100,
         max_sessions_per_address: int | None = None,
         proxy_protocol: bool = False,
@@ -251,8 +252,9 @@ class Sockets(NamedTuple):
 
         `port` 0 takes a free one: see `server.address`. `context`: the server's certificate; with it
         STARTTLS is offered, or with `tls` the session begins with TLS. `require_tls`: take no mail in the
-        clear. `domain`: the server's name; by default the host's. `max_sessions`: at once; more clients
-        wait to be accepted. `max_sessions_per_address`: more from one address are turned away.
+        clear. `domain`: the server's name; by default the host's. `offer`: the extensions that the handler
+        knows what to do with, besides SIZE and STARTTLS. `max_sessions`: at once; more clients wait to be
+        accepted. `max_sessions_per_address`: more from one address are turned away.
         `proxy_protocol`: every client says first for whom it speaks (PROXY protocol, versions 1 and 2), and
         is believed: only where nobody but proxies that you trust can connect. `unix`: listen at this path
         instead.
@@ -265,6 +267,7 @@ class Sockets(NamedTuple):
             require_tls,
             lmtp,
             domain,
+            offer,
             max_sessions_per_address,
             timeouts,
             limits,
