@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal
 
-from ._addresses import Path
 from ._body import ChunkWriter, DataWriter, LineEnds, TextWriter
 from ._commands import (
     Auth,
@@ -39,6 +38,7 @@ from ._readers import ReplyReader
 from ._replies import Hello, Reply
 from ._rules import RULES
 from ._state import OPENING, TABLE, Machine, Opening, State
+from ._verdicts import Verdicts
 from ._writers import WRITERS
 
 # RFC 2920 3.1: these must come last in a group, because what follows depends on their answer.
@@ -77,13 +77,10 @@ class ClientConnection(Connection):
     """
 
     __slots__ = (
-        "_accepted",
         "_allow_nul",
-        "_announced",
         "_body",
         "_challenges",
         "_data_writer",
-        "_for_each",
         "_last_chunks",
         "_learn",
         "_line_ends",
@@ -119,13 +116,9 @@ class ClientConnection(Connection):
         self._replies = ReplyReader(limits, bare_lf=not strict_replies)
         self._data_writer = DataWriter(line_ends, limits.text_line, allow_nul)
         self._body: DataWriter | ChunkWriter | None = None
-        self._accepted: list[Path] = []
-        self._verdicts = 0
+        self._verdicts = Verdicts(lmtp=lmtp)
         self._challenges = 0
         self._last_chunks = 0  # of those that are pending
-        # In LMTP, and in SMTP with PRDR, there is a verdict for each recipient.
-        self._for_each = lmtp
-        self._announced = False
         self._learn = _LEARN_RECIPIENTS if lmtp else _LEARN
 
     @property
@@ -186,16 +179,11 @@ class ClientConnection(Connection):
             rule(self, command)
         self._out.append(WRITERS[kind](command))
         pending.append((command, self._buffer.end))
-        if isinstance(command, _CHUNKS):
-            self._begin_chunk(command)
-            return
-        predicted.succeed(kind)
-        if type(command) is Mail:
-            self._mail = command
-            if "PRDR" in command._parameters:
-                self._learn = _LEARN_RECIPIENTS
-        elif kind is Auth:
-            self._challenges = 0
+        begin = _BEGIN.get(kind)
+        if begin is None:
+            predicted.succeed(kind)
+        else:
+            begin(self, command)
 
     def fail(self) -> None:
         super().fail()
@@ -226,6 +214,16 @@ class ClientConnection(Connection):
             self._end_chunk(body)
         if wire:
             self._out.append(wire)
+
+    def _begin_mail(self, command: Mail) -> None:
+        self._predicted.succeed(Mail)
+        self._mail = command
+        if "PRDR" in command._parameters:
+            self._learn = _LEARN_RECIPIENTS
+
+    def _begin_auth(self, command: Auth) -> None:
+        self._predicted.succeed(Auth)
+        self._challenges = 0
 
     def _begin_chunk(self, command: Bdat | Burl) -> None:
         self._predicted.said(type(command))
@@ -258,15 +256,20 @@ class ClientConnection(Connection):
             # Of a body under way, DATA has nothing pending and a chunk its own BDAT: neither is due.
             if to is None or self._replies.began < since or (self._body is not None and len(pending) == 1):
                 return self._interrupted(reply)
-            if isinstance(to, _CHUNKS):
-                to = self._answer_chunk(to)
             kind = type(to)
+            if kind in _CHUNKS:
+                to = self._answer_chunk(to)
+                kind = type(to)
             machine = self._machine
             code = reply._code
             if 300 <= code < 400 and not machine.names(kind, code):
                 raise LocalProtocolError(f"{code} is no answer to {name(to)}")
             reply._to = to
-            if kind is EndOfMessage and (self._for_each or code == 353) and self._is_one_of_several(reply):
+            if (
+                kind is EndOfMessage
+                and (self._verdicts.for_each or code == 353)
+                and self._is_one_of_several(reply)
+            ):
                 return reply
             pending.popleft()
             machine.answered(kind, code)
@@ -298,7 +301,7 @@ class ClientConnection(Connection):
         self._refuse_input("behind the 220 to STARTTLS")
         return PAUSED
 
-    def _answer_chunk(self, to: Bdat | Burl) -> Command:
+    def _answer_chunk(self, to: Any) -> Any:
         """What the reply to a chunk is the answer to: the last one's is the verdict on the message."""
         self._machine.said(type(to))
         if not to.last:
@@ -319,21 +322,9 @@ class ClientConnection(Connection):
         return reply
 
     def _is_one_of_several(self, reply: Reply) -> bool:
-        """Put the recipient to the verdict; whether there are more verdicts to come."""
-        if reply._code == 353:  # with PRDR it goes before them (draft-hall-prdr 4.5)
-            if self.lmtp or self._announced or not (self._for_each and self._accepted):
-                raise LocalProtocolError("353 that nothing asked for")
-            self._announced = True
-            return True
-        is_alone = not self.lmtp and not self._announced
-        if is_alone or not self._accepted or self._machine.state not in (State.DATA, State.CHUNK):
-            return False
-        if self._verdicts == len(self._accepted):  # and one for all behind them
-            return False
-        reply._recipient = self._accepted[self._verdicts]
-        self._verdicts += 1
-        more = self._verdicts < len(self._accepted) or not self.lmtp
-        return more and reply.code != 421
+        """Whether more verdicts follow. A late one, on what nobody was to send, stands alone."""
+        in_body = self._machine.state in (State.DATA, State.CHUNK)
+        return (in_body or reply._code == 353) and self._verdicts.are_there_more_than(reply)
 
     def _learn_greeting(self, to: Command, reply: Reply) -> None:
         reply._to = None
@@ -350,14 +341,11 @@ class ClientConnection(Connection):
 
     def _learn_mail(self, to: Mail, reply: Reply) -> None:
         if reply.is_positive:
-            self._accepted = []
-            self._verdicts = 0
-            self._announced = False
-            self._for_each = self.lmtp or "PRDR" in to._parameters
+            self._verdicts.begin(prdr="PRDR" in to._parameters)
 
     def _learn_rcpt(self, to: Rcpt, reply: Reply) -> None:
         if reply.is_positive:
-            self._accepted.append(to.forward_path)
+            self._verdicts.accept(to._forward_path)
 
     def _learn_data(self, to: Command, reply: Reply) -> None:
         if reply._code == 354:
@@ -391,8 +379,16 @@ _LEARN_RECIPIENTS: dict[type[Command], Callable[[ClientConnection, Any, Reply], 
     Rcpt: ClientConnection._learn_rcpt,
 }
 
+# What is begun by saying these.
+_BEGIN: dict[type[Command], Callable[[ClientConnection, Any], None]] = {
+    Auth: ClientConnection._begin_auth,
+    Mail: ClientConnection._begin_mail,
+    Bdat: ClientConnection._begin_chunk,
+    Burl: ClientConnection._begin_chunk,
+}
+
 _NOTHING = (None, 0)  # is pending
-_CHUNKS = (Bdat, Burl)
-_ENDS_OF_BODY = frozenset((*_CHUNKS, EndOfMessage))
+_CHUNKS: frozenset[type[Command | None]] = frozenset((Bdat, Burl))
+_ENDS_OF_BODY = _CHUNKS | {EndOfMessage}
 _CLOSED = State.CLOSED  # an Enum member is slow to look up before Python 3.12
 _NOT_READING = frozenset((State.CLOSED, State.FAILED, State.TLS))
