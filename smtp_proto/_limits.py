@@ -70,9 +70,11 @@ class Quota:
 
     def left(self, name: str) -> int:
         """How much of MAILMAX, RCPTMAX or RCPTDOMAINMAX is left; `UNLIMITED` without such a limit."""
-        used = {"MAILMAX": self._mails, "RCPTMAX": self._rcpts, "RCPTDOMAINMAX": len(self._domains)}[name]
         limit = self.limits.get(name)
-        return UNLIMITED if limit is None else limit - used
+        if limit is None:
+            return UNLIMITED
+        used = {"MAILMAX": self._mails, "RCPTMAX": self._rcpts, "RCPTDOMAINMAX": len(self._domains)}
+        return limit - used[name]
 
     def has_met(self, domain: str | None) -> bool:
         """Whether another recipient at this domain is nothing new."""

@@ -8,8 +8,8 @@ from ._replies import Reply
 
 
 class Verdicts:
-    """In LMTP there is one for each accepted recipient (RFC 2033 4.2). With PRDR (draft-hall-prdr 4.5) the same
-    may come behind a 353, and then one more for the whole message.
+    """In LMTP there is one for each accepted recipient (RFC 2033 4.2). With PRDR (draft-hall-prdr 4.5) the
+    same may come behind a 353, and then one more for the whole message.
     """
 
     __slots__ = ("_accepted", "_announced", "_heard", "_lmtp", "for_each")

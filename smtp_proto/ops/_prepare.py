@@ -85,7 +85,7 @@ def prepare(
         size = len(body) if is_binary else _size(body)
     envelope = _envelope(conn, Path(sender), rcpts, idna)
     added = _added_parameters(conn, envelope, given, body, size, allow_8bit)
-    mail = Mail(reverse_path=envelope.sender, parameters={**added, **given})
+    mail = Mail(reverse_path=envelope.sender, parameters={**added, **given} if added else given)
     is_small = body is not None and len(body) <= _ONE_FLIGHT
     in_one_flight = in_chunks and is_small and "PIPELINING" in conn.features
     share = len(rcpts)
@@ -132,14 +132,16 @@ def _envelope(
 ) -> _Envelope:
     """What is beyond ASCII is said with SMTPUTF8 or, if it is a domain alone, in A-labels (RFC 6531 3.2)."""
     utf8 = False
+    is_ascii = sender._is_ascii
     for rcpt in rcpts:
+        is_ascii = is_ascii and rcpt._forward_path._is_ascii
         if rcpt._parameters:
             check_parameters("RCPT", rcpt._parameters, conn.features)
             utf8 = utf8 or not rcpt._parameters._text.isascii()
-    if sender._is_ascii and all(rcpt._forward_path._is_ascii for rcpt in rcpts):
-        return _Envelope(sender, rcpts, [], None, utf8)
+    if is_ascii:
+        return _Envelope(sender, rcpts, (), None, utf8)
     if "SMTPUTF8" in conn.features:
-        return _Envelope(sender, rcpts, [], None, True)
+        return _Envelope(sender, rcpts, (), None, True)
     path = _in_ascii(sender, idna)
     if path is None:
         raise NotOffered("SMTPUTF8", f"the sender's address is not ASCII: {sender!r}")

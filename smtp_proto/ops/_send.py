@@ -76,7 +76,7 @@ def send_message(
         raise LocalProtocolError("all or nothing, and the server takes fewer recipients at a time (RFC 9422)")
     delivery = delivery or Delivery()
     delivery.expect(conn, message)
-    if not (all_or_nothing and message.unsaid):
+    if message.rcpts and not (all_or_nothing and message.unsaid):
         yield from send_prepared(conn, message, all_or_nothing, progress, delivery)
     return delivery.result()
 
@@ -89,13 +89,13 @@ def send_prepared(
     delivery: Delivery,
 ) -> Op[None]:
     """Send it, in as many transactions as it needs and as there is room for; leave none of them open."""
-    while delivery.has_more:
+    while True:
         conn.send(message.mail)
         delivery.begin()
         yield from _send_once(conn, message, all_or_nothing, progress, delivery)
         if conn.mail is not None:
             yield from leave(conn)
-        if not conn.is_usable or conn.quota.left("MAILMAX") <= 0:
+        if not (delivery.has_more and conn.is_usable and conn.quota.left("MAILMAX") > 0):
             return
 
 
