@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from smtp_proto import ConnectionLost, Features, ServerConnection
-from smtp_proto.ops import Decide, Session, serve, turn_away
+from smtp_proto.ops import DEFAULT_OFFER, Decide, Session, serve, turn_away
 
 from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
 
@@ -100,13 +100,13 @@ class Settings(NamedTuple):
 
     make_connection: Callable[[], ServerConnection]
     domain: str
-    offer: Features
     starttls: bool
     require_tls: bool
     max_sessions_per_address: int | None
     timeouts: Timeouts
     clock: Callable[[], float] = time.monotonic
     proxy_protocol: bool = False
+    offer: Features = DEFAULT_OFFER
 
 
 class _Serving:
