@@ -28,7 +28,20 @@ from smtp_proto import (
     SMTPError,
     State,
 )
-from smtp_proto.ops import expand, greet, hello, help, noop, quit, reset, start_tls, verify
+from smtp_proto.ops import (
+    etrn,
+    expand,
+    greet,
+    hello,
+    help,
+    noop,
+    quit,
+    reset,
+    start_tls,
+    verify,
+    xclient,
+    xforward,
+)
 
 # Opening a session -----------------------------------------------------------------------------------
 
@@ -238,3 +251,80 @@ def test_quit_need_not_wait():
     conn = connected(server)
     assert drive(quit(conn, wait=False), conn, server) is None
     assert server.heard == [b"QUIT"]
+
+
+# What proxies and relays say ---------------------------------------------------------------------------
+
+PROXIED = "250-mx.example\r\n250-ETRN\r\n250-XFORWARD NAME\r\n250 XCLIENT NAME ADDR"
+
+
+def test_etrn_gives_its_reply_good_or_bad():
+    for answer in ("250 ok", "253 7 messages", "458 no", "501 no"):
+        server = Server({"EHLO": PROXIED, "ETRN": answer})
+        conn = connected(server)
+        assert drive(etrn(conn, "@example.org"), conn, server).code == int(answer[:3])
+        assert server.heard[-1] == b"ETRN @example.org"
+
+
+def test_who_takes_the_place_of_another_client_begins_afresh():
+    server = Server({"EHLO": [PROXIED, "250-mx.example\r\n250 SIZE 5"], "XCLIENT": "220 mx.example"})
+    conn = connected(server)
+    reply = drive(xclient(conn, "b.example", {"name": "[UNAVAILABLE]", "ADDR": "192.0.2.1"}), conn, server)
+    assert reply.is_positive
+    assert server.heard[-2:] == [b"XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.1", b"EHLO b.example"]
+    assert conn.features == {"SIZE": ("5",)}
+    assert conn.state is State.READY
+
+
+@pytest.mark.parametrize("answer", ["250 ok", "550 5.7.0 not you", "221 bye"])
+def test_a_client_that_is_not_trusted_hears_so(answer):
+    server = Server({"EHLO": PROXIED, "XCLIENT": answer, "XFORWARD": answer})
+    conn = connected(server)
+    with pytest.raises(Refused, match=answer[:3]):
+        drive(xclient(conn, "b.example", {"NAME": "x"}), conn, server)
+    if answer.startswith("5"):
+        with pytest.raises(Refused, match="550"):
+            drive(xforward(conn, {"NAME": "x"}), conn, server)
+    else:
+        assert drive(xforward(conn, {"NAME": "x"}), conn, server).is_positive
+    for op in (xclient(conn, "b.example", {"PORT": "25"}), xforward(conn, {"ADDR": "x"})):
+        with pytest.raises(LocalProtocolError, match="does not take"):
+            drive(op, conn, server)
+
+
+def test_a_question_beyond_ascii_needs_smtputf8():
+    server = Server(
+        {"EHLO": "250-mx.example\r\n250 SMTPUTF8", "VRFY": "252 maybe", "EXPN": "250 <\xfc@b.example>"}
+    )
+    conn = connected(server)
+    drive(verify(conn, "J\xfcrgen"), conn, server)
+    assert server.heard[-1] == "VRFY J\xfcrgen SMTPUTF8".encode()
+    assert [path for _, path in drive(expand(conn, "all"), conn, server).mailboxes] == ["\xfc@b.example"]
+    assert server.heard[-1] == b"EXPN all"
+    conn = connected(Server())
+    with pytest.raises(LocalProtocolError, match="SMTPUTF8"):
+        drive(verify(conn, "J\xfcrgen"), conn, server)
+
+
+@pytest.mark.parametrize(
+    ("lines", "mailboxes"),
+    [
+        (["Fred Smith <fred@a.example>"], [("Fred Smith", "fred@a.example")]),
+        (["<fred@a.example>"], [("", "fred@a.example")]),
+        (["fred@a.example"], [("", "fred@a.example")]),
+        (
+            ["User not local; will forward to <x@b.example>"],
+            [("User not local; will forward to", "x@b.example")],
+        ),
+        (["ok", "no", ""], []),
+        (
+            ["Ambiguous; Possibilities", " Joe <j@a.example>", ' "J. D." <"j>d"@a.example> (him)'],
+            [("Joe", "j@a.example"), ('"J. D."', '"j>d"@a.example')],
+        ),
+        (["<postmaster>", "postmaster"], [("", "postmaster")]),
+        (["<>", "a <b> <c@d.example>", "<a@b> <c@d.example>", "< a@b.example >"], [("", "a@b.example")]),
+    ],
+)
+def test_the_mailboxes_in_an_answer_are_found(lines, mailboxes):
+    found = Reply(code=250, lines=lines).mailboxes
+    assert [tuple(one) for one in found] == mailboxes

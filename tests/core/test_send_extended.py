@@ -11,7 +11,7 @@ from helpers import drive
 from scripted import LOCK_STEP, PIPELINING, Server, connected
 
 from smtp_proto import ConnectionLost, LocalProtocolError, NotOffered, Rcpt
-from smtp_proto.ops import Status, send_message
+from smtp_proto.ops import Status, send_message, send_messages
 
 OFFERS = pytest.mark.parametrize("ehlo", [LOCK_STEP, PIPELINING], ids=["lock-step", "pipelining"])
 
@@ -140,6 +140,30 @@ def test_the_domains_of_a_session_are_counted():
     assert [outcome.status for outcome in again.outcomes] == [unsent, sent]
     nobody = drive(send_message(conn, "a@x.example", ["e@x.example"], BODY), conn, server)
     assert [outcome.status for outcome in nobody.outcomes] == [unsent]
+    assert said(server, b"MAIL") == 2
+
+
+def test_many_messages_are_sent_as_far_as_there_is_room():
+    many = [("a@x.example", [f"b@{name}.example", "c@y.example"], BODY) for name in "yzwy"]
+    sent, unsent = Status.ACCEPTED, Status.UNSENT
+    for limits, expected in [
+        ("MAILMAX=2", [[sent, sent], [sent, sent], [unsent, unsent], [unsent, unsent]]),
+        ("RCPTDOMAINMAX=2", [[sent, sent], [sent, sent], [unsent, sent], [sent, sent]]),
+        ("RCPTMAX=1 MAILMAX=3", [[sent, sent], [sent, unsent], [unsent, unsent], [unsent, unsent]]),
+    ]:
+        for chunking in ("250-CHUNKING\r\n", ""):
+            ehlo = f"250-mx.example\r\n{chunking}250-PIPELINING\r\n250 LIMITS {limits}"
+            server = Server({"EHLO": ehlo})
+            conn = connected(server)
+            results = drive(send_messages(conn, many), conn, server)
+            assert [[outcome.status for outcome in result.outcomes] for result in results] == expected
+
+
+def test_of_many_messages_one_that_nobody_can_be_told_costs_nothing():
+    server, conn = limited("RCPTDOMAINMAX=1")
+    many = [("a@x.example", [f"b@{name}.example"], BODY) for name in "yzy"]
+    results = drive(send_messages(conn, many), conn, server)
+    assert [result.all_accepted for result in results] == [True, False, True]
     assert said(server, b"MAIL") == 2
 
 

@@ -1,0 +1,140 @@
+"""Serving the rarer extensions: the application is asked, and what it does not allow does not happen.
+
+The promises: nobody speaks for another client unless a hook says so; a verdict for each recipient is given
+only to who asked for it, and closed by one on the whole; limits that are offered are kept.
+"""
+
+from __future__ import annotations
+
+import pytest
+from test_serve import BODY, DATA, EHLO, END, MAIL, RCPT, Site
+
+from smtp_proto import Features, Reply
+from smtp_proto.ops import DEFAULT_OFFER
+
+OK, NO, FULL, BYE = Reply(code=250), Reply(code=550), Reply(code=452), Reply(code=421)
+
+
+def site(hooks=None, **offer):
+    there = Site(hooks, offer=Features({**DEFAULT_OFFER, **offer}))
+    assert there.say(EHLO) == [250]
+    return there
+
+
+@pytest.mark.parametrize(("answer", "code"), [(None, 458), (OK, 250), (NO, 550), (ValueError(), 451)])
+def test_etrn_is_answered_by_the_application(answer, code):
+    there = site({"etrn": answer}, ETRN=())
+    assert there.say(b"ETRN @example.org\r\n") == [code]
+    assert ("etrn", "@example.org") in there.asked
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [(None, 550), (OK, 250), (NO, 550), (BYE, 421), (OSError(), 451)]
+)
+def test_xforward_is_refused_unless_the_application_allows_it(answer, code):
+    there = site({"xforward": answer}, XFORWARD=("NAME", "ADDR"))
+    assert there.say(b"XFORWARD NAME=a+20b addr=192.0.2.1\r\n") == [code]
+    assert there.session.forwarded == ({"NAME": "a b", "ADDR": "192.0.2.1"} if code == 250 else {})
+    assert there.session.domain == "c.example"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [(None, 550), (OK, 220), (NO, 550), (BYE, 421), (OSError(), 451)]
+)
+def test_xclient_is_refused_unless_the_application_allows_it(answer, code):
+    there = site({"xclient": answer}, XCLIENT=("NAME",))
+    assert there.say(b"XCLIENT NAME=[UNAVAILABLE]\r\n") == [code]
+    if code == 220:
+        assert there.writes[-1] == b"220 mx.example ESMTP\r\n"
+        assert there.session.forwarded == {"NAME": "[UNAVAILABLE]"}
+        assert there.session.domain is None
+        assert there.say(MAIL, EHLO, MAIL) == [503, 250, 250]
+    else:
+        assert there.session.forwarded == {}
+        assert there.session.domain == "c.example"
+
+
+def test_what_is_not_offered_is_not_asked_for():
+    there = site()
+    codes = there.say(
+        b"ETRN a\r\n", b"XCLIENT NAME=a\r\n", b"XFORWARD NAME=a\r\n", MAIL, RCPT, b"BURL imap:a LAST\r\n"
+    )
+    assert codes == [502, 502, 502, 250, 250, 502]
+    assert {"etrn", "xclient", "xforward"} & set(there.names) == set()
+
+
+def test_of_urls_nothing_is_fetched():
+    there = site(BURL=("imap",))
+    assert there.say(MAIL, RCPT, b"BURL imap:a LAST\r\n", MAIL) == [250, 250, 554, 250]
+    assert there.say(RCPT, b"BURL imap:a\r\n", b"BDAT 1 LAST\r\nx", b"RSET\r\n") == [250, 554, 503, 250]
+    assert "message" not in there.names
+    there = site({"data": NO}, BURL=("imap",))
+    assert there.say(MAIL, RCPT, b"BDAT 1\r\nxBURL imap:a LAST\r\n") == [250, 250, 550, 503]
+
+
+ASKED = b"MAIL FROM:<a@x.example> PRDR\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "codes"),
+    [
+        (None, [250]),
+        (NO, [550]),
+        ([None, None, None], [250]),
+        ([NO, NO, NO], [550]),
+        ([None, NO, FULL], [353, 250, 550, 452, 250]),
+        ([NO, FULL, NO], [353, 550, 452, 550, 452]),
+        ([NO, Reply(code=552), NO], [353, 550, 552, 550, 550]),
+        ([None, BYE, None], [353, 250, 421]),
+        ([None], [451]),
+    ],
+)
+@pytest.mark.parametrize("chunks", [False, True])
+def test_who_asks_for_it_gets_a_verdict_for_each_recipient(answer, codes, chunks):
+    there = site({"message": answer}, PRDR=())
+    assert there.say(ASKED + RCPT * 3) == [250] * 4
+    assert there.session.per_recipient
+    body = b"BDAT %d LAST\r\n%b" % (len(BODY), BODY) if chunks else BODY + END
+    assert chunks or there.say(DATA) == [354]
+    assert there.say(body) == codes
+    assert there.over is (421 in codes)
+    if not there.over:
+        del there.hooks["message"]
+        assert there.say(MAIL + RCPT + DATA, BODY + END) == [250, 250, 354, 250]
+
+
+def test_who_does_not_ask_gets_one_verdict():
+    there = site({"message": [None, NO]}, PRDR=())
+    assert there.say(MAIL + RCPT * 2 + DATA) == [250, 250, 250, 354]
+    assert not there.session.per_recipient
+    assert there.say(BODY + END) == [451]  # a list answers nothing here
+
+
+def test_a_message_that_cannot_be_taken_is_refused_once():
+    there = site(PRDR=())
+    assert there.say(ASKED + RCPT * 2 + DATA, b"bare\nLF\r\n" + END) == [250, 250, 250, 354, 550]
+
+
+def test_limits_that_are_offered_are_kept():
+    there = site(LIMITS=("RCPTMAX=2", "MAILMAX=3", "RCPTDOMAINMAX=2"))
+    assert there.say(MAIL + RCPT * 3) == [250, 250, 250, 452]
+    assert b"452 4.5.3 " in there.writes[-1]
+    to = [b"RCPT TO:<b@%b.example>\r\n" % name for name in (b"Y", b"z", b"w")]
+    assert there.say(b"RSET\r\n" + MAIL + to[0] + to[2], b"RSET\r\n") == [250, 250, 250, 250, 250]
+    assert there.say(MAIL + to[1], b"RCPT TO:<postmaster>\r\n", b"RSET\r\n") == [250, 452, 250, 250]
+    # What failed counts too, and whoever was told how many there may be does not get another.
+    assert there.say(MAIL) == [421]
+    assert b"421 4.7.0 " in there.writes[-1]
+    assert there.over
+
+
+def test_limits_hold_for_the_session_and_not_for_what_is_said_again():
+    there = site(LIMITS=("MAILMAX=1",))
+    assert there.say(MAIL, b"RSET\r\n", EHLO, MAIL) == [250, 250, 250, 421]
+
+
+def test_requiretls_is_offered_under_tls_alone():
+    for tls in (False, True):
+        there = Site(tls=tls, offer=Features({"REQUIRETLS": ()}))
+        there.say(EHLO)
+        assert (b"REQUIRETLS" in there.writes[-1]) is tls
