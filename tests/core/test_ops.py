@@ -276,7 +276,7 @@ def test_who_takes_the_place_of_another_client_begins_afresh():
     assert conn.state is State.READY
 
 
-@pytest.mark.parametrize("answer", ["250 ok", "550 5.7.0 not you", "221 bye"])
+@pytest.mark.parametrize("answer", ["250 ok", "550 5.7.0 not you"])
 def test_a_client_that_is_not_trusted_hears_so(answer):
     server = Server({"EHLO": PROXIED, "XCLIENT": answer, "XFORWARD": answer})
     conn = connected(server)
@@ -293,15 +293,14 @@ def test_a_client_that_is_not_trusted_hears_so(answer):
 
 
 def test_a_question_beyond_ascii_needs_smtputf8():
-    server = Server(
-        {"EHLO": "250-mx.example\r\n250 SMTPUTF8", "VRFY": "252 maybe", "EXPN": "250 <\xfc@b.example>"}
-    )
+    answers = {"VRFY": "252 maybe", "EXPN": "250 <\xfc@b.example>"}
+    server = Server({"EHLO": "250-mx.example\r\n250 SMTPUTF8", **answers})
     conn = connected(server)
     drive(verify(conn, "J\xfcrgen"), conn, server)
     assert server.heard[-1] == "VRFY J\xfcrgen SMTPUTF8".encode()
     assert [path for _, path in drive(expand(conn, "all"), conn, server).mailboxes] == ["\xfc@b.example"]
     assert server.heard[-1] == b"EXPN all"
-    conn = connected(Server())
+    conn = connected(Server({"EHLO": "250 mx.example"}))
     with pytest.raises(LocalProtocolError, match="SMTPUTF8"):
         drive(verify(conn, "J\xfcrgen"), conn, server)
 
@@ -312,10 +311,7 @@ def test_a_question_beyond_ascii_needs_smtputf8():
         (["Fred Smith <fred@a.example>"], [("Fred Smith", "fred@a.example")]),
         (["<fred@a.example>"], [("", "fred@a.example")]),
         (["fred@a.example"], [("", "fred@a.example")]),
-        (
-            ["User not local; will forward to <x@b.example>"],
-            [("User not local; will forward to", "x@b.example")],
-        ),
+        (["User not local; try <x@b.example>"], [("User not local; try", "x@b.example")]),
         (["ok", "no", ""], []),
         (
             ["Ambiguous; Possibilities", " Joe <j@a.example>", ' "J. D." <"j>d"@a.example> (him)'],
