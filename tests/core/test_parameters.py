@@ -304,13 +304,13 @@ def assert_arrives(verb: str, values: dict[str, Any], cut: Cutter) -> None:
         assert re.fullmatch(rule, word[len(name) :]), word
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(values=_mail_values(), cut=cutters())
 def test_the_parameters_of_mail_arrive_as_they_were_given(values: dict[str, Any], cut: Cutter):
     assert_arrives("MAIL", values, cut)
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(values=rcpt_parameters(), cut=cutters())
 def test_the_parameters_of_rcpt_arrive_as_they_were_given(values: dict[str, Any], cut: Cutter):
     assert_arrives("RCPT", values, cut)
@@ -398,6 +398,7 @@ def _nearly(draw: Callable[[SearchStrategy[Any]], Any]) -> tuple[str, str, list[
     return verb, name, draw(st.lists(st.just("") | texts.map("={}".format), min_size=1, max_size=8))
 
 
+@settings(max_examples=30)
 @given(drawn=_nearly())
 def test_what_the_grammar_has_is_taken_and_nothing_else(drawn: tuple[str, str, list[str]]):
     verb, name, texts = drawn
@@ -578,6 +579,7 @@ def test_a_value_that_is_none_is_refused_before_anything_is_queued():
 # The minimum of BY, and moments
 
 
+@settings(max_examples=20)
 @given(least=st.integers(0, 999999999), by=st.integers(-999999999, 999999999))
 def test_only_return_is_subject_to_the_minimum_of_deliver_by(least: int, by: int):
     offer = Features({"DELIVERBY": (f"{least},X-TOKEN",)})
@@ -599,6 +601,7 @@ def moments(draw: Callable[[SearchStrategy[Any]], Any]) -> datetime:
     return draw(st.datetimes() | some).replace(microsecond=0, tzinfo=timezone(offset))
 
 
+@settings(max_examples=30)
 @given(one=moments(), other=moments())
 def test_moments_are_compared_as_such_whatever_their_offsets(one: datetime, other: datetime):
     seconds = [instant(moment.isoformat().encode()) for moment in (one, other)]
@@ -609,6 +612,7 @@ def test_moments_are_compared_as_such_whatever_their_offsets(one: datetime, othe
     assert instant(zulu.encode()) == instant(zulu.replace("+", "-").encode().replace(b"-00:00", b".75-00:00"))
 
 
+@settings(max_examples=25)
 @given(most=moments(), near=st.integers(-90_000, 90_000), offset=st.integers(-1439, 1439))
 def test_a_message_is_held_until_the_last_moment_offered_and_no_longer(
     most: datetime, near: int, offset: int
@@ -760,6 +764,7 @@ _TYPED: dict[str, tuple[str, SearchStrategy[Any], Callable[[Any], tuple[str, ...
 }
 
 
+@settings(max_examples=20)
 @given(
     offered=st.fixed_dictionaries({}, optional={name: entry[1] for name, entry in _TYPED.items()}),
     cut=cutters(),
@@ -776,6 +781,7 @@ _GARBAGE = st.sampled_from(
 ) | st.text(max_size=6)
 
 
+@settings(max_examples=20)
 @given(
     offered=st.dictionaries(
         st.sampled_from([entry[0] for entry in _TYPED.values()]), st.lists(_GARBAGE, max_size=3)
@@ -792,8 +798,9 @@ def test_no_words_of_an_offer_can_do_harm(offered: dict[str, list[str]]):
         assert all(1 <= limit <= 999999 for limit in features.limits.values())
         assert features.deliver_by is None or features.deliver_by >= 0
         # whatever it offers, a command with such a parameter is judged and does not break
+        server = session(features)
         for words in ("BY=5;R", "HOLDFOR=5", "HOLDUNTIL=2026-11-23T10:00:00Z", "SIZE=1", "MT-PRIORITY=1"):
-            assert refusal(session(features), line_of("MAIL", words)) in (
+            assert refusal(server, line_of("MAIL", words)) in (
                 None,
                 (501, "5.5.4"),
                 (555, "5.5.4"),
@@ -933,6 +940,7 @@ def test_a_gt_in_a_private_value_stays_within_its_word(taxed: Callable[..., None
     assert (event.forward_path, event.parameters) == ("a@b.example", {"XTAX": "5>,<x>"})
 
 
+@settings(max_examples=25)
 @given(text=st.text(max_size=6))
 def test_no_text_of_a_private_format_breaks_out_of_its_word(text: str):
     PARAMETERS["RCPT", "XTAX"] = Parameter("XTAX", "RCPT", "XBILLING", lambda octets: 5, lambda value: text)
@@ -1158,6 +1166,7 @@ def test_etrn_and_xclient_are_the_last_of_their_group_and_xforward_is_not():
     client.send(XClient(attributes={"NAME": "a"}))
 
 
+@settings(max_examples=12)
 @given(cut=cutters(), tls=st.booleans())
 def test_xclient_begins_the_session_afresh(cut: Cutter, tls: bool):
     client, server = ClientConnection(tls=tls), ServerConnection(tls=tls)
@@ -1230,6 +1239,7 @@ def with_recipient(offer: Features = EXTENSIONS, *parameters: str, **options: An
 URL = "imap://imap.example/x"
 
 
+@settings(max_examples=20)
 @given(
     pieces=st.lists(st.none() | st.binary(max_size=9), max_size=4),
     last=st.none() | st.binary(max_size=9),
@@ -1380,6 +1390,7 @@ def transaction(pair: Pair, accepted: list[bool], *, how: str = "DATA", prdr: bo
 HOW = ("DATA", "BDAT", "BURL")
 
 
+@settings(max_examples=25)
 @given(
     accepted=st.lists(st.booleans(), max_size=5).map(lambda some: [*some, True]),
     codes=st.lists(st.sampled_from([250, 251, 450, 452, 550, 552]), min_size=6, max_size=6),
