@@ -118,25 +118,29 @@ def _new(cls: type[_P], text: str, at: int) -> _P:
     return path
 
 
-def xtext_encode(text: str) -> str:
-    """`text`, printable ASCII, as xtext (RFC 3461 4)."""
-    if not text.isascii() or not text.isprintable():
-        raise LocalProtocolError(f"only printable ASCII can be written as xtext: {text!r}")
-    return "".join(c if c not in "+= " else f"+{ord(c):02X}" for c in text)
+def xtext_encode(text: str, *, utf8: bool = False) -> str:
+    """`text`, printable ASCII or with `utf8` anything printable, as xtext (RFC 3461 4, RFC 4954 8)."""
+    if not (utf8 or text.isascii()) or not text.isprintable():
+        raise LocalProtocolError(f"this cannot be written as xtext: {text!r}")
+    return "".join(c if c.isascii() and c not in "+= " else _hexchars(c) for c in text)
 
 
-def xtext_decode(octets: bytes) -> str:
-    """The text of an xtext. A value that hides a control character is refused."""
+def _hexchars(character: str) -> str:
+    return "".join(f"+{octet:02X}" for octet in character.encode("utf-8"))
+
+
+def xtext_decode(octets: bytes, *, utf8: bool = False) -> str:
+    """The text of an xtext, ASCII or with `utf8` UTF-8. One that hides a control character is refused."""
     if not _grammar.XTEXT.fullmatch(octets):
         raise LocalProtocolError(f"not xtext (RFC 3461 4): {octets!r}")
     first, *rest = octets.split(b"+")
     decoded = first + b"".join(bytes.fromhex(part[:2].decode()) + part[2:] for part in rest)
-    if not decoded.isascii() or not decoded.decode("ascii").isprintable():
-        raise LocalProtocolError(f"xtext that is not printable ASCII: {octets!r}")
-    return decoded.decode("ascii")
+    if not utf8 and not decoded.isascii():
+        raise LocalProtocolError(f"xtext that is not ASCII: {octets!r}")
+    return _grammar.decode(decoded, "an xtext")
 
 
-_EMBEDDED = re.compile(rb"\\x\{([0-9A-Fa-f]{1,6})\}")
+_EMBEDDED = re.compile(rb"\\x\{([0-9A-Fa-f]{2,6})\}")
 
 
 def utf8_xtext_encode(text: str) -> str:
@@ -151,8 +155,8 @@ def utf8_xtext_decode(octets: bytes) -> str:
         raise LocalProtocolError(f"not utf-8-addr-xtext (RFC 6533 3): {octets!r}")
 
     def embedded(match: re.Match[bytes]) -> bytes:
-        point = int(match[1], 16)  # one to six hexadecimal digits, by the pattern
-        if point > 0x10FFFF or 0xD800 <= point <= 0xDFFF:
+        point = int(match[1], 16)  # two to six hexadecimal digits, by the pattern
+        if 0xD800 <= point <= 0xDFFF:
             raise LocalProtocolError(f"no character: {match[0]!r}")
         return chr(point).encode("utf-8")
 

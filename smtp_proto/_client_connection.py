@@ -340,8 +340,7 @@ class ClientConnection(Connection):
             raise LocalProtocolError(f"more than {self.limits.auth_challenges} challenges")
 
     def _learn_mail(self, to: Mail, reply: Reply) -> None:
-        if reply.is_positive:
-            self._verdicts.begin(prdr="PRDR" in to._parameters)
+        self._verdicts.begin(prdr=reply.is_positive and "PRDR" in to._parameters)
 
     def _learn_rcpt(self, to: Rcpt, reply: Reply) -> None:
         if reply.is_positive:

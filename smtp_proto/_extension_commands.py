@@ -75,6 +75,9 @@ class _Attributes(Command):
         if not canonical or len(canonical) < len(attributes):
             raise LocalProtocolError(f"{self.verb} needs attributes, each of them once")
         for name, value in canonical.items():
+            rule = _grammar.ATTRIBUTE_VALUES.get(name)
+            if rule and not (rule.fullmatch(value) or _grammar.UNKNOWN_VALUE.fullmatch(value)):
+                raise LocalProtocolError(f"not a value for {name}: {value!r}")
             if not _grammar.ATTRIBUTE.fullmatch(_grammar.encode(f"{name}={xtext_encode(value)}", name)):
                 raise LocalProtocolError(f"not an attribute of {self.verb}: {name!r}")
         self._attributes = FrozenMapping(canonical)

@@ -76,10 +76,15 @@ class Features(FrozenMapping[tuple[str, ...]]):
 
     @property
     def limits(self) -> dict[str, int]:
-        """The limits of RFC 9422, such as `{"RCPTMAX": 100}`; malformed ones are left out."""
-        pairs = (word.upper().partition("=") for word in self.get("LIMITS", ()))
-        numbers = ((name, _grammar.limit(value.encode("ascii"))) for name, _, value in pairs)
-        return {name: value for name, value in numbers if name and value is not None}
+        """The limits of RFC 9422, such as `{"RCPTMAX": 100}`. One that is no number is left out; if one is
+        malformed, all are (3.7).
+        """
+        found = [_grammar.LIMIT.fullmatch(word) for word in self.get("LIMITS", ())]
+        pairs = [match.groups("") for match in found if match]
+        if len(pairs) < len(found):
+            return {}
+        numbers = ((name.upper(), _grammar.limit(value.encode("ascii"))) for name, value in pairs)
+        return {name: value for name, value in numbers if value is not None}
 
     @property
     def deliver_by(self) -> int | None:

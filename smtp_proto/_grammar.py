@@ -153,7 +153,9 @@ ONE_LINE_REPLY = re.compile(rb"([2-5][0-9][0-9])(?: ([^\r\n\0]*+))?\r\n")
 XTEXT = Rule(rb"(?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2})*+")
 
 # utf-8-addr-xtext: EmbeddedUnicodeChar = "\x{" HEXPOINT "}"                          (RFC 6533 3)
-UTF8_XTEXT = Rule(rb"(?:[!-*,-<>-\[\]-~%b]|\\x\{[0-9A-Fa-f]{1,6}\})*+" % _UTF8)
+# HEXPOINT: what cannot stand for itself, without zeros in front; controls among it are refused here.
+_HEXPOINT = rb"20|2[Bb]|3[Dd]|5[Cc]|7[Ff]|[89A-Fa-f][0-9A-Fa-f]|[1-9A-Fa-f][0-9A-Fa-f]{2,4}|10[0-9A-Fa-f]{4}"
+UTF8_XTEXT = Rule(rb"(?:[!-*,-<>-\[\]-~%b]|\\x\{(?:%b)\})*+" % (_UTF8, _HEXPOINT))
 
 # addr-type = atom                                                                  (RFC 3461 4.2)
 ADDRESS_TYPE = Rule(rb"[A-Za-z0-9-]{1,40}")
@@ -166,7 +168,16 @@ ABSOLUTE_URI = Rule(rb"[A-Za-z][A-Za-z0-9+.-]*+:[!$-;=?-Z_a-z~%@\[\]]++")
 BURL_ARGUMENT = Rule(rb"([!-~]++)(?: ++((?i:LAST)))?")
 
 # attribute-name "=" attribute-value, the value in xtext                        (Postfix's XCLIENT)
-ATTRIBUTE = Rule(rb"([A-Za-z][A-Za-z0-9]*+)=((?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2})++)")
+ATTRIBUTE = Rule(rb"([A-Za-z][A-Za-z0-9_]*+)=((?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2}){1,255})")
+# Of some of them what is known of the value. The last: host and port, as the socket has them.
+ATTRIBUTE_VALUES = {
+    "PORT": Rule("[0-9]{1,5}"),
+    "DESTPORT": Rule("[0-9]{1,5}"),
+    "ADDR": Rule(r"(?!\[).+"),
+    "DESTADDR": Rule(r"(?!\[).+"),
+    "SOURCE": Rule("(?i:LOCAL|REMOTE)"),
+}
+UNKNOWN_VALUE = Rule(r"(?i:\[(?:UNAVAILABLE|TEMPUNAVAIL)\])")
 
 # by-value = by-time ";" by-mode [by-trace];  by-time = ["-" / "+"] 1*9DIGIT             (RFC 2852 4)
 DELIVER_BY = Rule(rb"([+-]?)([0-9]{1,9});([NRnr])([Tt]?)")
@@ -185,9 +196,12 @@ SOLICITATION = Rule(rb"(?=.{1,1000}\Z)%b(?:,%b)*+" % (_WORD, _WORD))
 # date-time = full-date "T" partial-time time-offset                                (RFC 3339 5.6)
 _DATE_TIME = Rule(
     rb"([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
-    rb"[Tt]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)(?:\.[0-9]++)?"
+    rb"[Tt]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)(?:\.([0-9]++))?"
     rb"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
 )
+
+# limit-name-value = limit-name ["=" limit-value]                                     (RFC 9422 3)
+LIMIT = Rule(r"([A-Za-z0-9_-]++)(?:=([!-:<-~]++))?")
 
 # What a line of text must not hold: line ends in disguise, and NUL.
 _LINE_BREAKING = re.compile("[\r\n\0]")
@@ -214,9 +228,9 @@ def first_number(words: Sequence[str]) -> int | None:
     return number(words[0].partition(",")[0].encode("ascii")) if words else None
 
 
-def instant(octets: bytes) -> int | None:
-    """The seconds of a date-time (RFC 3339 5.6) since the beginning of the year 0, to compare it with
-    another, fractions left out; None for anything else.
+def instant(octets: bytes) -> tuple[int, bytes] | None:
+    """When a date-time (RFC 3339 5.6) is, to compare it with another: the seconds since the beginning of the
+    year 0, and the digits of their fraction; None for anything else.
     """
     match = _DATE_TIME.fullmatch(octets)
     if match is None:
@@ -228,9 +242,9 @@ def instant(octets: bytes) -> int | None:
     # The days before each month: March is the first of five that repeat themselves (153 days).
     months, years = (month - 3) % 12, year - (month < 3)
     days = years * 365 + years // 4 - years // 100 + years // 400 + (153 * months + 2) // 5 + day
-    sign, hours, minutes = match.groups(b"0")[6:]
+    fraction, sign, hours, minutes = match.groups(b"0")[6:]
     offset = (int(hours) * 60 + int(minutes)) * (-1 if sign == b"-" else 1)
-    return ((days * 24 + hour) * 60 + minute - offset) * 60 + second
+    return ((days * 24 + hour) * 60 + minute - offset) * 60 + second, fraction.rstrip(b"0")
 
 
 def is_address_literal(octets: bytes) -> bool:

@@ -62,6 +62,8 @@ class Parameter(NamedTuple):
     check: Callable[[ParameterValue, tuple[str, ...], Mapping[str, ParameterValue]], object] | None = None
     """Judges the value by the words behind the keyword, as the server offers it, and by all parameters of the
     command."""
+    enhanced: str = "5.5.4"
+    """The enhanced code where it comes twice."""
 
 
 def _parse_flag(octets: bytes | None) -> bool:
@@ -115,12 +117,16 @@ def _parse_xtext(octets: bytes | None) -> str:
 
 
 def _parse_auth(octets: bytes | None) -> str:
-    mailbox = _parse_xtext(octets)
-    return "" if mailbox == "<>" else mailbox
+    mailbox = _addresses.xtext_decode(_needs_value(octets), utf8=True)
+    if mailbox == "<>":
+        return ""
+    if _addresses.Path(mailbox).domain is None:
+        raise LocalProtocolError(f"neither a mailbox nor <> (RFC 4954 8): {mailbox!r}")
+    return mailbox
 
 
 def _format_auth(value: ParameterValue) -> str:
-    return "<>" if value == "" else _addresses.xtext_encode(value)
+    return "<>" if value == "" else _addresses.xtext_encode(value, utf8=True)
 
 
 def _parse_envid(octets: bytes | None) -> str:
@@ -209,12 +215,13 @@ def _check_hold_for(value: int, offered: tuple[str, ...], given: Mapping[str, Pa
 
 def _check_hold_until(value: str, offered: tuple[str, ...], given: Mapping[str, ParameterValue]) -> None:
     most = _grammar.instant(offered[1].encode("ascii")) if len(offered) > 1 else None
-    if most is not None and (_grammar.instant(value.encode("ascii")) or 0) > most:
+    until = _grammar.instant(value.encode("ascii"))
+    if most is not None and until is not None and until > most:
         raise LocalProtocolError(f"messages are not held beyond {offered[1]}")
 
 
 def _parse_priority(octets: bytes | None) -> int:
-    text = _needs_value(octets)
+    text = octets or b""
     if not _grammar.PRIORITY.fullmatch(text):
         raise LocalProtocolError(f"not a priority of -9 to 9 (RFC 6710 4.1): {octets!r}", enhanced="5.5.2")
     return -_parse_number(text[1:]) if text[:1] == b"-" else _parse_number(text)
@@ -256,7 +263,9 @@ PARAMETERS: dict[tuple[str, str], Parameter] = {
         Parameter("BY", "MAIL", "DELIVERBY", _parse_by, _format_by, _check_by),  # RFC 2852
         Parameter("HOLDFOR", "MAIL", "FUTURERELEASE", _parse_seconds, _format_number, _check_hold_for),
         Parameter("HOLDUNTIL", "MAIL", "FUTURERELEASE", _parse_date_time, _format_text, _check_hold_until),
-        Parameter("MT-PRIORITY", "MAIL", "MT-PRIORITY", _parse_priority, _format_number),  # RFC 6710
+        Parameter(
+            "MT-PRIORITY", "MAIL", "MT-PRIORITY", _parse_priority, _format_number, enhanced="5.5.2"
+        ),  # RFC 6710
         Parameter("SOLICIT", "MAIL", "NO-SOLICITING", _parse_solicit, ",".join),  # RFC 3865
         Parameter("PRDR", "MAIL", "PRDR", _parse_flag, _format_flag),  # draft-hall-prdr
         Parameter("RRVS", "RCPT", "RRVS", _parse_rrvs, _format_rrvs),  # RFC 7293

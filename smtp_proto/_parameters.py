@@ -15,6 +15,9 @@ from ._limits import DEFAULT_LIMITS
 from ._message import FrozenMapping, field
 from ._parameter_table import PARAMETERS, Parameter, ParameterValue
 
+# What Python raises of a value that it did not expect.
+_NO_VALUE = (ValueError, TypeError, AttributeError, LookupError)
+
 
 class Parameters(FrozenMapping[ParameterValue]):
     """The parameters of one MAIL or RCPT: name, in upper case, to its typed value.
@@ -77,7 +80,7 @@ def keyword_for(verb: str, name: str, value: ParameterValue) -> str | None:
 
     None if there is none: the parameter belongs to the other command.
     """
-    if name == "BODY" and value == "BINARYMIME":
+    if (verb, name, value) == ("MAIL", "BODY", "BINARYMIME"):
         return "BINARYMIME"  # RFC 3030 3: a keyword of its own, a value of BODY
     entry = PARAMETERS.get((verb, name))
     if entry is not None:
@@ -96,9 +99,10 @@ def parse_parameters(verb: str, octets: bytes, limit: int) -> Parameters:
         if match is None:
             raise LocalProtocolError(f"not a parameter (RFC 5321 4.1.2): {word!r}")
         name = match[1].decode("ascii").upper()
-        if name in parameters:
-            raise LocalProtocolError(f"parameter {name} given twice")
         entry = PARAMETERS.get((verb, name))
+        if name in parameters:
+            enhanced = entry.enhanced if entry is not None else "5.5.4"
+            raise LocalProtocolError(f"parameter {name} given twice", enhanced=enhanced)
         value = _parse_text(match[2]) if entry is None else _read(entry, match[2])
         dict.__setitem__(parameters, name, value)
     parameters._verb = verb
@@ -113,12 +117,14 @@ def _parse_text(octets: bytes | None) -> str | bool:
 def _read(entry: Parameter, octets: bytes | None) -> ParameterValue:
     try:
         return entry.parse(octets)
-    except (ValueError, TypeError):
+    except _NO_VALUE:
         raise LocalProtocolError(f"not a value for {entry.name}: {octets!r}") from None
 
 
 def check_parameters(verb: str, parameters: Parameters, features: Mapping[str, tuple[str, ...]]) -> None:
     """Raise `LocalProtocolError` for a parameter that `features` do not offer, or not so."""
+    if not parameters._text.isascii() and "SMTPUTF8" not in features:  # RFC 6531 3.3, RFC 6533 3
+        raise LocalProtocolError(f"a parameter beyond ASCII:{parameters._text}")
     for name, value in parameters.items():
         offered = features.get(keyword_for(verb, name, value) or "")
         if offered is None:  # RFC 5321 4.1.1.11
@@ -127,7 +133,7 @@ def check_parameters(verb: str, parameters: Parameters, features: Mapping[str, t
         if entry is not None and entry.check is not None:
             try:
                 entry.check(value, offered, parameters)
-            except (ValueError, TypeError):
+            except _NO_VALUE:
                 raise LocalProtocolError(f"the server does not take this {name}: {value!r}") from None
 
 
@@ -138,7 +144,7 @@ def _write(entry: Parameter, value: ParameterValue) -> tuple[str | None, Paramet
         if text is None:
             return None, entry.parse(None)
         canonical = entry.parse(text.encode("utf-8"))
-    except (TypeError, ValueError, AttributeError):
+    except _NO_VALUE:
         raise LocalProtocolError(f"a {type(value).__name__} that is no value for {entry.name}") from None
     if not (text.isascii() and text.isalnum()):
         _check_word(f"{entry.name}={text}")

@@ -262,6 +262,8 @@ def _burl(argument: bytes, limits: Limits) -> Burl:
 
 
 def _etrn(argument: bytes, limits: Limits) -> Etrn:
+    if not argument:  # RFC 1985 7
+        raise LocalProtocolError("ETRN needs a node", code=500, enhanced="5.5.2")
     return Etrn(node=_text(argument) or "")
 
 

@@ -291,7 +291,9 @@ class ServerConnection(Connection):
             raise LocalProtocolError(f"{name(command)} must be refused, not answered {code}")
         if type(reply) is not Reply or kind in SPECIAL_ANSWERS:
             check_answer(kind, reply)
-        if 300 <= code < 400 and not (machine.names(kind, code) and (code != 353 or self._is_each_due)):
+        if 300 <= code < 400 and not (
+            machine.names(kind, code) and (code != 353 or self._may_announce(reply))
+        ):
             raise LocalProtocolError(f"{code} is no answer to {name(command)}")
         self._out.append(reply._octets or write_reply(reply))
         if code == 353:
@@ -330,10 +332,12 @@ class ServerConnection(Connection):
         self._out.append(write_reply(reply))
         self._machine.closed()
 
-    @property
-    def _is_each_due(self) -> bool:
-        """Whether verdicts for each recipient may be announced: PRDR was asked for, and they were not."""
-        return self._mail is not None and "PRDR" in self._mail._parameters and not self._verdicts
+    def _may_announce(self, reply: Reply) -> bool:
+        """Whether verdicts for each recipient may be announced (draft-hall-prdr 4.5): PRDR was asked for, and
+        they were not; in one line.
+        """
+        is_asked = self._mail is not None and "PRDR" in self._mail._parameters
+        return is_asked and not self._verdicts and len(reply.lines) == 1
 
     def _is_one_of_several(self, code: int) -> bool:
         self._verdicts -= 1
