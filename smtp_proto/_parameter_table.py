@@ -180,6 +180,8 @@ def _parse_by(octets: bytes | None) -> DeliverBy:
 
 def _format_by(value: ParameterValue) -> str:
     by = DeliverBy(*value)
+    if len(by.mode) != 1:
+        raise ValueError
     return f"{_format_number(by.seconds)};{by.mode}{'T' if by.trace else ''}"
 
 

@@ -62,11 +62,12 @@ def register_parameter(parameter: Parameter) -> None:
 
         register_parameter(Parameter("XCOST", "MAIL", "XBILLING", lambda octets: int(octets or b""), str))
 
-    Raises `LocalProtocolError` if the name is none, is not in upper case, or is known already.
+    Raises `LocalProtocolError` if name or keyword is none, or not in upper case, or the name is known.
     """
     name, verb = parameter.name, parameter.verb
-    if _check_word(name) is not None or name != name.upper() or verb not in ("MAIL", "RCPT"):
-        raise LocalProtocolError(f"not the name of a parameter of MAIL or RCPT: {verb} {name!r}")
+    for word in (name, parameter.keyword):
+        if _check_word(word) is not None or word != word.upper() or verb not in ("MAIL", "RCPT"):
+            raise LocalProtocolError(f"not the name of a parameter of MAIL or RCPT: {verb} {word!r}")
     if (verb, name) in PARAMETERS:
         raise LocalProtocolError(f"parameter {name} of {verb} is known already")
     PARAMETERS[verb, name] = parameter

@@ -336,7 +336,8 @@ class ServerConnection(Connection):
         """Whether verdicts for each recipient may be announced (draft-hall-prdr 4.5): PRDR was asked for, and
         they were not; in one line.
         """
-        is_asked = self._mail is not None and "PRDR" in self._mail._parameters
+        mail = self._mail if type(self._answering) is EndOfMessage else None
+        is_asked = mail is not None and "PRDR" in mail._parameters
         return is_asked and not self._verdicts and len(reply.lines) == 1
 
     def _is_one_of_several(self, code: int) -> bool:

@@ -272,9 +272,14 @@ def etrn_nodes() -> SearchStrategy[str]:
 @cache
 def attributes() -> SearchStrategy[dict[str, str]]:
     """What XCLIENT and XFORWARD tell of another client."""
-    names = st.sampled_from(["NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "IDENT", "SOURCE"])
-    values = st.sampled_from(["[UNAVAILABLE]", "[TEMPUNAVAIL]"]) | _some(_PRINTABLE, 12)
-    return st.dictionaries(names, values, min_size=1, max_size=4)
+    ports = st.integers(0, 65535).map(str)
+    addresses = st.ip_addresses(v=4).map(str) | st.ip_addresses(v=6).map("IPV6:{}".format)
+    values = dict.fromkeys(("NAME", "HELO", "LOGIN", "PROTO", "IDENT", "REVERSE_NAME"), _some(_PRINTABLE, 12))
+    values |= {"PORT": ports, "DESTPORT": ports, "ADDR": addresses, "DESTADDR": addresses}
+    values["SOURCE"] = st.sampled_from(["LOCAL", "remote"])
+    unknown = st.sampled_from(["[UNAVAILABLE]", "[TEMPUNAVAIL]"])
+    drawn = {name: value | unknown for name, value in values.items()}
+    return st.fixed_dictionaries({}, optional=drawn).filter(bool)
 
 
 COMMANDS: Mapping[type[Command], SearchStrategy[Any]] = {

@@ -136,8 +136,9 @@ def _envelope(
     for rcpt in rcpts:
         is_ascii = is_ascii and rcpt._forward_path._is_ascii
         if rcpt._parameters:
-            check_parameters("RCPT", rcpt._parameters, conn.features)
             utf8 = utf8 or not rcpt._parameters._text.isascii()
+            if not utf8 or "SMTPUTF8" in conn.features:  # else that is what is wrong
+                check_parameters("RCPT", rcpt._parameters, conn.features)
     if is_ascii:
         return _Envelope(sender, rcpts, (), None, utf8)
     if "SMTPUTF8" in conn.features:

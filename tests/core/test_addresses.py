@@ -283,11 +283,11 @@ def test_utf8_xtext_holds_no_control_character():
     [
         ("é".encode(), "é"),
         (rb"\x{e9}", "é"),
-        (rb"\x{0000E9}", "é"),
+        (rb"\x{10FFFD}", "\U0010fffd"),
         (rb"\x{5C}x{41}", r"\x{41}"),
     ],
 )
-def test_utf8_xtext_takes_utf8_and_any_spelling_of_a_number(octets: bytes, text: str):
+def test_utf8_xtext_takes_utf8_and_numbers_in_both_cases(octets: bytes, text: str):
     assert utf8_xtext_decode(octets) == text
 
 
@@ -295,6 +295,8 @@ def test_utf8_xtext_takes_utf8_and_any_spelling_of_a_number(octets: bytes, text:
     "octets",
     [
         b"\\",
+        rb"\x{0000E9}",
+        rb"\x{41}",
         rb"\x",
         rb"\x{}",
         rb"\x{110000}",

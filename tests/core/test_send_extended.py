@@ -28,15 +28,32 @@ UTF8_HEADER = "Subject: \xfc\r\n\r\nhi\r\n".encode()
         ((MIME,), UTF8_HEADER, {}, "SMTPUTF8"),
         ((UTF8,), UTF8_HEADER, {}, "8BITMIME"),
         (("XFOO",), BODY, {"XFOO": "\xfc"}, "SMTPUTF8"),
+        (("XFOO",), BODY, Rcpt(forward_path="b@y.example", parameters={"XFOO": "\xfc"}), "SMTPUTF8"),
     ],
 )
 def test_what_is_beyond_ascii_needs_a_server_that_takes_it(offered, body, parameters, keyword):
     server = Server({"EHLO": "\r\n".join(("250-mx.example", *map("250-{}".format, offered), "250 X"))})
     conn = connected(server)
+    to, parameters = ([parameters], {}) if isinstance(parameters, Rcpt) else (TO, parameters)
     with pytest.raises(NotOffered, match=keyword) as raised:
-        drive(send_message(conn, "a@x.example", TO, body, parameters=parameters), conn, server)
+        drive(send_message(conn, "a@x.example", to, body, parameters=parameters), conn, server)
     assert raised.value.keyword == keyword
     assert server.writes == []
+
+
+def test_a_parameter_beyond_ascii_of_one_recipient_needs_smtputf8_for_all():
+    server = Server({"EHLO": "250-mx.example\r\n250-SMTPUTF8\r\n250 XFOO"})
+    conn = connected(server)
+    to = [Rcpt(forward_path="b@y.example", parameters={"XFOO": "\xfc"}), "c@y.example"]
+    assert drive(send_message(conn, "a@x.example", to, BODY), conn, server).all_accepted
+    assert server.heard[0] == b"MAIL FROM:<a@x.example> SMTPUTF8"
+
+
+def test_octets_without_text_need_chunks_and_no_8bitmime():
+    server = Server({"EHLO": "250-mx.example\r\n250-CHUNKING\r\n250 BINARYMIME"})
+    conn = connected(server)
+    op = send_message(conn, "a@x.example", TO, b"\xff", parameters={"BODY": "BINARYMIME"})
+    assert drive(op, conn, server).all_accepted
 
 
 def to_ascii(domain):
@@ -63,10 +80,10 @@ def test_a_domain_beyond_ascii_has_a_spelling_in_ascii(ehlo):
     answers = {"RCPT": ["250 ok", "550 no", "250 ok"]}
     server = Server({"EHLO": ehlo.replace("SMTPUTF8", "SMTPUTF7"), **answers})
     conn = connected(server)
-    to = ["b@\xfc.example", "\xfc@y.example", '"b c"@\xfc.example', "d@y.example"]
+    to = ["b@\xfc.example", "@x.example:c@\xfc.example", '"b c"@\xfc.example', "d@y.example"]
     op = send_message(conn, "a@b\xfccher.example", to, BODY, idna=to_ascii)
     result = drive(op, conn, server)
-    assert [outcome.recipient for outcome in result.outcomes] == to
+    assert [outcome.recipient.with_route for outcome in result.outcomes] == to
     assert [outcome.reply.code for outcome in result.outcomes] == [250, 553, 550, 250]
     assert [line.split()[1] for line in server.heard if line[:4] in (b"MAIL", b"RCPT")] == [
         b"FROM:<a@xn--bcher-kva.example>",
