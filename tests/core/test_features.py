@@ -236,7 +236,10 @@ ILLEGAL: list[tuple[str, str, Any]] = [
     *[("MAIL", "SIZE", value) for value in (-1, 1.5, True, None, "", "²", "+1", "1_0", 10**20, b"1")],
     *[("MAIL", "BODY", value) for value in ("8BIT", "", None, True, "8BITMIME ", "8bıtmime", ("7BIT",))],
     *[("MAIL", name, value) for name in ("SMTPUTF8", "REQUIRETLS") for value in (False, None, "", "x", 1)],
-    *[("MAIL", "AUTH", value) for value in ("foo", "a@b@c", "a\r\n", "a\0", None, False, True, 0, 5)],
+    *[
+        ("MAIL", "AUTH", value)
+        for value in ("foo", "postmaster", "a@b@c", "a\r\n", "a\0", None, False, True, 0, 5)
+    ],
     *[("MAIL", "RET", value) for value in ("", "BOTH", "FULL,HDRS", None, True)],
     *[("MAIL", "ENVID", value) for value in ("", "ä", "a\nb", "\x7f", None, True, 5)],
     *[

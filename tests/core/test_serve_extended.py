@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from test_serve import BODY, DATA, EHLO, END, MAIL, RCPT, Site
 
-from smtp_proto import Features, Reply
+from smtp_proto import Features, Limits, LocalProtocolError, Reply, Vrfy
 from smtp_proto.ops import DEFAULT_OFFER
 
 OK, NO, FULL, BYE = Reply(code=250), Reply(code=550), Reply(code=452), Reply(code=421)
@@ -135,3 +135,23 @@ def test_requiretls_is_offered_under_tls_alone():
         there = Site(tls=tls, offer=Features({"REQUIRETLS": ()}))
         there.say(EHLO)
         assert (b"REQUIRETLS" in there.writes[-1]) is tls
+
+
+def test_what_comes_in_too_many_pieces_is_refused():
+    there = Site(limits=Limits(parameters=2), offer=Features({"XFORWARD": ("NAME", "ADDR", "PORT")}))
+    there.hooks["xforward"] = OK
+    assert there.say(EHLO, b"XFORWARD NAME=a ADDR=192.0.2.1 PORT=25\r\n") == [250, 501]
+    assert there.say(b"XFORWARD NAME=a ADDR=192.0.2.1\r\n") == [250]
+
+
+def test_smtputf8_behind_an_argument_is_a_parameter():
+    there = site()
+    said = "VRFY a b SmtpUtf8\r\nEXPN \xfc SMTPUTF8\r\nVRFY SMTPUTF8\r\n".encode()
+    assert there.say(said) == [252, 502, 252]
+        252,
+        502,
+        252,
+    ]
+    assert there.asked[-3:] == [("verify", "a b"), ("expand", "\xfc"), ("verify", "SMTPUTF8")]
+    with pytest.raises(LocalProtocolError, match="is a parameter"):
+        Vrfy(argument="a SmtpUtf8")
