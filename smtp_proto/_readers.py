@@ -131,7 +131,10 @@ def _hello(code: int, lines: tuple[str, ...]) -> Reply:
 def _challenge(code: int, lines: tuple[str, ...]) -> Reply:
     if code != 334:
         return received(code, lines)
-    return AuthChallenge(data=decode_base64(lines[0].strip(" ").encode("utf-8", "surrogateescape")))
+    try:
+        return AuthChallenge(data=decode_base64(lines[0].strip(" ").encode("utf-8", "surrogateescape")))
+    except LocalProtocolError:  # RFC 4954 4: the client cancels what it cannot read
+        return received(code, lines)
 
 
 # The commands whose answers are more than text, and what makes these.

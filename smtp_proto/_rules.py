@@ -71,6 +71,8 @@ def _auth(session: Session, command: Auth) -> None:
     if session.authenticated:  # RFC 4954 4: no second AUTH after a successful one
         raise LocalProtocolError("authenticated already", code=503, enhanced="5.5.1")
     _offered(session, "AUTH")
+    if command.mechanism not in session.features.auth:
+        raise LocalProtocolError(f"{command.mechanism} is not offered", code=504, enhanced="5.5.4")
 
 
 def _mail(session: Session, command: Mail) -> None:

@@ -324,7 +324,9 @@ def offered_for(command: Command) -> Features:
         return Features({keyword_for(verb, *item) or "": () for item in command.parameters.items()})
     if isinstance(command, XClient | XForward):
         return Features({command.verb: tuple(command.attributes)})
-    keywords = {StartTLS: "STARTTLS", Auth: "AUTH", Bdat: "CHUNKING", Burl: "BURL", Etrn: "ETRN"}
+    if isinstance(command, Auth):
+        return Features({"AUTH": (command.mechanism,)})
+    keywords = {StartTLS: "STARTTLS", Bdat: "CHUNKING", Burl: "BURL", Etrn: "ETRN"}
     return Features({keywords[type(command)]: ()} if type(command) in keywords else {})
 
 

@@ -377,7 +377,7 @@ EARLY = [b"250 ok\r\n", b"250-two\r\n250 lines\r\n", b"354 go\r\n", b"220 mx\r\n
 
 @pytest.mark.parametrize("early", EARLY)
 @pytest.mark.parametrize(
-    "command", [MAIL, Rset(), Noop(), Quit(), Ehlo(domain="a"), StartTLS(), Auth(mechanism="X")]
+    "command", [MAIL, Rset(), Noop(), Quit(), Ehlo(domain="a"), StartTLS(), Auth(mechanism="PLAIN")]
 )
 def test_a_reply_that_began_before_its_command_was_said_is_not_believed(
     command: Command, early: bytes
@@ -656,12 +656,23 @@ def test_auth_is_not_for_the_middle_of_a_transaction() -> None:
 
 
 @pytest.mark.parametrize("text", [b"!", b"YQ", b"YQ==YQ==", b"Y Q=", b"=", b"\xff"])
-def test_a_challenge_that_is_no_base64_is_an_error(text: bytes) -> None:
+def test_a_challenge_that_is_no_base64_is_none_and_can_be_cancelled(text: bytes) -> None:
     client = client_in(State.READY)
     say(client, Auth(mechanism="LOGIN"))
-    with pytest.raises(RemoteProtocolError, match="base64") as caught:
-        feed(client, b"334 " + text + b"\r\n")
-    assert caught.value.command == Auth(mechanism="LOGIN")
+    (reply,) = feed(client, b"334 " + text + b"\r\n")
+    assert (type(reply), reply.code, client.state) == (Reply, 334, State.AUTH)
+    client.send(AuthResponse(data=None))
+    assert client.data_to_send() == b"*\r\n"
+    (reply,) = feed(client, b"501 cancelled\r\n")
+    assert (reply.code, client.state) == (501, State.READY)
+
+
+def test_a_mechanism_that_is_not_offered_is_not_used() -> None:
+    features = Features({"AUTH": ("plain", "X")})
+    for mechanism in ("PLAIN", "plain", "X"):
+        client_in(State.READY, features=features).send(Auth(mechanism=mechanism))
+    for offered in (features, Features({"AUTH": ()})):
+        refused(client_in(State.READY, features=offered), Auth(mechanism="LOGIN"), "LOGIN is not offered")
 
 
 def test_challenges_are_counted_for_each_exchange() -> None:
