@@ -7,10 +7,11 @@ only to who asked for it, and closed by one on the whole; limits that are offere
 from __future__ import annotations
 
 import pytest
-from test_serve import BODY, DATA, EHLO, END, MAIL, RCPT, Site
+from helpers import drive
+from test_serve import BODY, DATA, EHLO, END, MAIL, RCPT, Site, Wire
 
-from smtp_proto import Features, Limits, LocalProtocolError, Reply, Vrfy
-from smtp_proto.ops import DEFAULT_OFFER
+from smtp_proto import ClientConnection, Features, Limits, LocalProtocolError, Reply, Vrfy
+from smtp_proto.ops import DEFAULT_OFFER, greet, hello, send_message, send_messages
 
 OK, NO, FULL, BYE = Reply(code=250), Reply(code=550), Reply(code=452), Reply(code=421)
 
@@ -151,3 +152,40 @@ def test_smtputf8_behind_an_argument_is_a_parameter():
     assert there.asked[-3:] == [("verify", "a b"), ("expand", "\xfc"), ("verify", "SMTPUTF8")]
     with pytest.raises(LocalProtocolError, match="is a parameter"):
         Vrfy(argument="a SmtpUtf8")
+
+
+class Path(Wire):
+    """A wire on which every wait of the client is one way there and one back: the server answers no sooner."""
+
+    trips = 0
+
+    def receive(self) -> bytes:
+        self.trips += 1
+        return super().receive()
+
+
+def connected(offer):
+    conn, path = ClientConnection(), Path(Site(offer=Features(dict.fromkeys(offer, ()))))
+    drive(greet(conn), conn, path)
+    drive(hello(conn, "c.example"), conn, path)
+    path.trips = 0
+    return conn, path
+
+
+@pytest.mark.parametrize(
+    ("offer", "trips"),
+    [(("PIPELINING", "CHUNKING"), 1), (("PIPELINING",), 2), (("CHUNKING",), 6), ((), 6)],
+)
+def test_a_message_takes_as_few_round_trips_as_the_server_allows(offer, trips):
+    conn, path = connected(offer)
+    to = ["b@y.example", "c@y.example", "d@y.example"]
+    assert drive(send_message(conn, "a@x.example", to, BODY), conn, path).all_accepted
+    assert path.trips == trips
+
+
+def test_a_thousand_messages_share_a_few_round_trips():
+    conn, path = connected(("PIPELINING", "CHUNKING"))
+    messages = [(f"a{number}@x.example", ["b@y.example"], BODY) for number in range(1000)]
+    assert all(result.all_accepted for result in drive(send_messages(conn, messages), conn, path))
+    assert path.trips < 200
+    assert path.site.names.count("message") == 1000
