@@ -155,7 +155,7 @@ def test_smtputf8_behind_an_argument_is_a_parameter():
 
 
 class Path(Wire):
-    """A wire on which every wait of the client is one way there and one back: the server answers no sooner."""
+    """A wire on which every wait of the client is one way there and one way back."""
 
     trips = 0
 
