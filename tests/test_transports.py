@@ -598,8 +598,8 @@ def test_a_server_is_left_when_its_time_is_over(loop: Loop, way: str, manner: An
     async def scene(there: dict[str, Any], what: str) -> None:
         timer = TIMERS[what]
         timeouts = dict.fromkeys(Timer, float(SECONDS)) | {timer: 0.05}
-        if way == "tls" and what == "greeting":
-            timeouts[timer] = 0.2  # for the handshake as well
+        if what == "greeting":
+            timeouts[timer] = 0.5  # for connecting and the handshake as well, which a busy machine makes slow
         with pytest.raises(TimedOut) as caught:
             async with loop.connect(**there, timeouts=timeouts) as client:
                 await client.send_message(SENDER, TWO, MESSAGE)

@@ -61,7 +61,7 @@ def own_name(sock: Any = None) -> str:
 
 def about(place: str, *errors: Any) -> OSError:
     """An error of the last one's kind that says where they happened."""
-    texts = dict.fromkeys(f"{exc.strerror or exc}: {place}" for exc in errors)
+    texts = dict.fromkeys(f"{exc.strerror or str(exc) or type(exc).__name__}: {place}" for exc in errors)
     kind, number, text = type(errors[-1]), errors[-1].errno, "; ".join(texts)
     error: OSError = kind(text) if number is None else kind(number, text)
     return error
