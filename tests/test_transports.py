@@ -106,6 +106,30 @@ def forms(loop: Loop, body: bytes) -> list[Any]:
 
 
 @every_way
+@over(*LOOPS)
+def test_both_ends_can_ask_what_tls_they_have(loop: Loop, way: str, tmp_path: Path) -> None:
+    heard: list[Any] = []
+
+    class Ear(Discard):
+        def message(self, session: Session) -> None:
+            heard.append(session.ssl_object and session.ssl_object.version())
+
+    async def scene() -> None:
+        for handler in loop.dresses(Ear()):
+            serving = loop.serving(handler, way, folder=tmp_path)
+            async with serving as (_, there), loop.connect(**there) as client:
+                await client.send_message(SENDER, [RECIPIENT], MESSAGE)
+                heard.append(client.ssl_object and client.ssl_object.getpeercert()["subjectAltName"])
+
+    loop.run(scene)
+    if way in ("tls", "starttls"):
+        assert set(heard[::2]) == {"TLSv1.3"}
+        assert all(("DNS", "localhost") in names for names in heard[1::2])
+    else:
+        assert set(heard) == {None}
+
+
+@every_way
 @both
 @over(*LOOPS)
 def test_a_message_arrives_as_it_was_sent(loop: Loop, way: str, lmtp: bool, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from ._prepare import Transfer
 from ._result import Outcome, SendResult, Status
 from ._send import send_message
 from ._send_many import Outgoing, send_messages
-from ._serve import DEFAULT_OFFER, Session, serve, turn_away
+from ._serve import DEFAULT_OFFER, serve, turn_away
+from ._session import Session
 from ._wants import Decide, NextChunk, Op, Stopping, Want
 
 __all__ = [

@@ -49,6 +49,11 @@ class Stream(asyncio.BufferedProtocol):
         """The socket, to be asked and not used."""
         return self._transport.get_extra_info("socket")
 
+    @property
+    def ssl_object(self) -> Any:
+        """What the `ssl` module knows of TLS; None in the clear."""
+        return self._transport and self._transport.get_extra_info("ssl_object")
+
     async def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
         self._check_hearing()

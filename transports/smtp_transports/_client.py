@@ -44,6 +44,8 @@ AsyncBody: TypeAlias = "Body | AsyncReadable | AsyncIterable[bytes]"
 class _Facade:
     """What both clients know."""
 
+    _driver: Driver | AsyncDriver
+
     def __init__(self, conn: ClientConnection | None) -> None:
         self.conn = conn or ClientConnection()
         """The protocol state: `features`, `tls`, `state`."""
@@ -58,6 +60,13 @@ class _Facade:
     def features(self) -> Features:
         """What the server offers."""
         return self.conn.features
+
+    @property
+    def ssl_object(self) -> Any:
+        """What the `ssl` module knows of TLS: `getpeercert()`, `version()`, `get_channel_binding()`; None in
+        the clear, and where the stream does not tell.
+        """
+        return getattr(self._driver.stream, "ssl_object", None)
 
     @property
     def last_result(self) -> SendResult:
@@ -112,7 +121,7 @@ class Client(_Facade):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(conn)
-        self._driver = Driver(self.conn, stream, timeouts, clock)
+        self._driver: Driver = Driver(self.conn, stream, timeouts, clock)
 
     def start(
         self,
@@ -269,7 +278,7 @@ class AsyncClient(_Facade):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(conn)
-        self._driver = AsyncDriver(self.conn, stream, timeouts, clock)
+        self._driver: AsyncDriver = AsyncDriver(self.conn, stream, timeouts, clock)
 
     async def start(
         self,

@@ -194,7 +194,7 @@ class Server(_Serving):
     def _serve(self, stream: ServerStream, peer: Any) -> None:
         settings = self._settings
         conn = settings.make_connection()
-        session = Session(conn, peer)
+        session = Session(conn, peer, stream)
         driver = Driver(conn, stream, settings.timeouts, settings.clock)
 
         def ask(question: Decide) -> object:
@@ -281,7 +281,7 @@ class AsyncServer(_Serving):
     async def _serve(self, stream: AsyncServerStream, peer: Any) -> None:
         settings = self._settings
         conn = settings.make_connection()
-        session = Session(conn, peer)
+        session = Session(conn, peer, stream)
         driver = AsyncDriver(conn, stream, settings.timeouts, settings.clock)
 
         async def ask(question: Decide) -> object:

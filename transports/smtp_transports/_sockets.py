@@ -53,6 +53,11 @@ class SocketStream:
         if sock.family in INTERNET:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+    @property
+    def ssl_object(self) -> Any:
+        """What the `ssl` module knows of TLS; None in the clear."""
+        return self._tls
+
     def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
         self._set_timeout(timeout)

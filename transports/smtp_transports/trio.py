@@ -36,6 +36,11 @@ class Stream:
         self._receiving: trio.CancelScope | None = None
         self._ended = False  # no more octets are wanted
 
+    @property
+    def ssl_object(self) -> Any:
+        """What the `ssl` module knows of TLS; None in the clear."""
+        return self._stream if isinstance(self._stream, trio.SSLStream) else None
+
     async def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
         await self._limited(self._stream.send_all, data, timeout=timeout)
