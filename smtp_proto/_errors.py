@@ -16,7 +16,7 @@ becomes a `RemoteProtocolError`, or the event `MalformedCommand`, `from` the cau
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._commands import Command
@@ -79,6 +79,14 @@ class Refused(SMTPError):
         asked = "the connection" if reply.to is None else type(reply.to).__name__
         super().__init__(f"{asked} was refused: {reply}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _refused, (type(self), self.reply, self.command), self.__dict__
+
+
+def _refused(cls: type[Refused], reply: Reply, command: Command | None) -> Refused:
+    reply._to = command
+    return cls(reply)
+
 
 class NotOffered(SMTPError):
     """The server does not offer the extension `keyword` (as in its EHLO reply)."""
@@ -86,6 +94,10 @@ class NotOffered(SMTPError):
     def __init__(self, keyword: str, why: str) -> None:
         super().__init__(f"the server does not offer {keyword}: {why}")
         self.keyword = keyword
+        self._why = why
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.keyword, self._why), self.__dict__
 
 
 class ConnectionLost(SMTPError):
@@ -110,3 +122,6 @@ class TimedOut(ConnectionLost, TimeoutError):
         super().__init__(f"{timer.name}: nothing came within {seconds:g} seconds")
         self.timer = timer
         self.seconds = seconds
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.timer, self.seconds), self.__dict__

@@ -143,9 +143,11 @@ def reset(conn: ClientConnection) -> Op[Reply]:
 
 
 def quit(conn: ClientConnection, *, wait: bool = True) -> Op[Reply | None]:
-    """QUIT; its reply, or None from a server that just closes, and without `wait` (RFC 5321 4.1.1.10: it
-    should be waited for, but nothing depends on it).
+    """QUIT; its reply, or None from a server that just closes or has closed, and without `wait` (RFC 5321
+    4.1.1.10: it should be waited for, but nothing depends on it).
     """
+    if not conn.is_usable:
+        return None
     conn.send(Quit())
     if not wait:
         return None

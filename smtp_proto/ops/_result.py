@@ -47,6 +47,10 @@ class Outcome(Message):
         self._status = status
         self._reply = reply
 
+    def __str__(self) -> str:
+        decided = "" if self.reply is None else f", {self.reply}"
+        return f"{self.recipient}: {self.status.value}{decided}"
+
 
 class SendResult(Message):
     """The outcomes in the order in which the recipients were given, duplicates included."""

@@ -18,7 +18,7 @@ from smtp_proto import (
     NotOffered,
     State,
 )
-from smtp_proto.ops import Delivery, SendResult, Status, quit, send_message
+from smtp_proto.ops import Delivery, SendResult, Status, noop, send_message
 
 BODY = b"Subject: t\r\n\r\nhello\r\n"
 TO = ("b@y.example", "c@y.example", "d@y.example")
@@ -248,4 +248,4 @@ def test_wherever_the_connection_ends_the_outcome_is_what_is_known(lmtp):
         ], at
         assert not conn.is_usable
         with pytest.raises(LocalProtocolError):
-            drive(quit(conn), conn, server)
+            drive(noop(conn), conn, server)

@@ -746,3 +746,19 @@ def test_parameters_are_those_of_their_message() -> None:
     assert _rcpt(ORCPT=("RFC822", "a@b")).parameters["ORCPT"] == OriginalRecipient("rfc822", "a@b")
     again = _mail(SIZE=5).parameters
     assert Mail(reverse_path="", parameters=again).parameters is again
+
+
+def test_errors_can_be_sent_to_another_process() -> None:
+    refusal = Reply(code=550, text="no")
+    refusal._to = Noop()
+    errors: list[SMTPError] = [
+        Refused(refusal),
+        NotOffered("DSN", "it is needed"),
+        TimedOut(Timer.MAIL, 0.5),
+        ConnectionLost("gone", sending=True),
+        LocalProtocolError("no", code=555),
+        RemoteProtocolError("no", reply=refusal, command=Noop()),
+    ]
+    for error in errors:
+        twin = pickle.loads(pickle.dumps(error))
+        assert (type(twin), str(twin), twin.__dict__) == (type(error), str(error), error.__dict__)

@@ -324,3 +324,14 @@ def test_a_question_beyond_ascii_needs_smtputf8():
 def test_the_mailboxes_in_an_answer_are_found(lines, mailboxes):
     found = Reply(code=250, lines=lines).mailboxes
     assert [tuple(one) for one in found] == mailboxes
+
+
+def test_quit_has_nothing_to_say_where_nobody_listens():
+    conn = connected(Server({"NOOP": "421 4.3.2 closing"}))
+    conn.fail()
+    assert drive(quit(conn), conn, Server()) is None
+    server = Server({"NOOP": "421 4.3.2 closing"})
+    conn = connected(server)
+    assert drive(noop(conn), conn, server).code == 421
+    assert drive(quit(conn), conn, server) is None
+    assert server.verbs[-1] == "NOOP"

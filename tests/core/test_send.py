@@ -323,6 +323,15 @@ def test_one_recipient_may_be_given_as_text_alone():
     assert [outcome.recipient for outcome in result.accepted] == ["b@y.example"]
 
 
+def test_an_outcome_can_be_shown():
+    server = Server({"RCPT": ["250 ok", "550 5.1.1 no"]})
+    result = send(connected(server), server, TO[:2]).result
+    shown = [str(outcome) for outcome in result.outcomes]
+    assert shown == ["b@y.example: accepted, 250 taken", "c@y.example: refused, 550 5.1.1 no"]
+    unsent = Outcome(recipient=Path("b@y.example"), status=Status.UNSENT, reply=None)
+    assert str(unsent) == "b@y.example: unsent"
+
+
 def test_recipients_may_bring_parameters_of_their_own():
     server = Server()
     to = [Rcpt(forward_path="b@y.example", parameters={"NOTIFY": ("NEVER",)}), "c@y.example"]
@@ -713,7 +722,7 @@ def test_421_in_any_phase_refuses_for_all_that_are_left_and_ends_the_session(ehl
     assert conn.state is State.CLOSED
     assert len(server.bodies) == (phase == ".")
     with pytest.raises(LocalProtocolError, match="closed"):
-        drive(quit(conn), conn, server)
+        drive(noop(conn), conn, server)
 
 
 def test_421_in_the_middle_of_the_verdicts_is_for_all_that_are_left():
