@@ -6,12 +6,14 @@ only to who asked for it, and closed by one on the whole; limits that are offere
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from helpers import drive
 from test_serve import BODY, DATA, EHLO, END, MAIL, RCPT, Site, Wire
 
-from smtp_proto import ClientConnection, Features, Limits, LocalProtocolError, Reply, Vrfy
-from smtp_proto.ops import DEFAULT_OFFER, greet, hello, send_message, send_messages
+from smtp_proto import ClientConnection, Features, Limits, LocalProtocolError, Reply, ServerConnection, Vrfy
+from smtp_proto.ops import DEFAULT_OFFER, Session, greet, hello, send_message, send_messages
 
 OK, NO, FULL, BYE = Reply(code=250), Reply(code=550), Reply(code=452), Reply(code=421)
 
@@ -189,3 +191,9 @@ def test_a_thousand_messages_share_a_few_round_trips():
     assert all(result.all_accepted for result in drive(send_messages(conn, messages), conn, path))
     assert path.trips < 200
     assert path.site.names.count("message") == 1000
+
+
+def test_a_session_tells_of_tls_what_its_transport_does():
+    conn, secured = ServerConnection(), SimpleNamespace(ssl_object="what ssl knows")
+    for stream, expected in ((None, None), (SimpleNamespace(), None), (secured, "what ssl knows")):
+        assert Session(conn, None, stream).ssl_object == expected
