@@ -38,6 +38,8 @@ class Limits(NamedTuple):
     """Bad commands in one session before a server hangs up (Postfix: 20)."""
     auth_challenges: int = 10
     """Challenges in one AUTH exchange. The longest mechanism known needs four."""
+    auth_failures: int = 5
+    """Failed attempts to authenticate in one session; the next one is the last."""
     text_line: int | None = 998
     """RFC 5321 4.5.3.1.6, without its CRLF: longer lines of a message are not sent."""
     proxy_header: int = 4096

@@ -5,6 +5,7 @@
 See `Want` for what an operation asks of the loop that drives it.
 """
 
+from ._auth import authenticate
 from ._client import (
     StartTLSPolicy,
     etrn,
@@ -28,14 +29,17 @@ from ._result import Outcome, SendResult, Status
 from ._send import send_message
 from ._send_many import Outgoing, send_messages
 from ._serve import DEFAULT_OFFER, serve, turn_away
+from ._serve_auth import Authenticator
 from ._session import Session
-from ._wants import Decide, NextChunk, Op, Stopping, Want
+from ._wants import Decide, NextChunk, NextToken, Op, Stopping, Want
 
 __all__ = [
     "DEFAULT_OFFER",
+    "Authenticator",
     "Decide",
     "Delivery",
     "NextChunk",
+    "NextToken",
     "Op",
     "Outcome",
     "Outgoing",
@@ -46,6 +50,7 @@ __all__ = [
     "Stopping",
     "Transfer",
     "Want",
+    "authenticate",
     "etrn",
     "expand",
     "greet",

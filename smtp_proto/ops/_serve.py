@@ -15,6 +15,8 @@ they are given, always behind the `Session`:
     verify(argument), expand(argument), help(topic), etrn(node)
     xclient(attributes)  a proxy speaks for another client; nobody may unless a hook answers 2yz
     xforward(attributes) likewise, for the log
+    authenticate(question), authorize(identity)
+                         see `Authenticator`; they are answered with what a mechanism asks for
     error(exception)     a hook raised; the client is told 451
     close()              the session is over
 
@@ -31,7 +33,6 @@ from typing import Any
 
 from .._commands import (
     Auth,
-    AuthResponse,
     Bdat,
     Command,
     Data,
@@ -53,12 +54,13 @@ from .._commands import (
     Vrfy,
 )
 from .._connection import CLOSED, Signal
-from .._errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, TimedOut
+from .._errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, SMTPError, TimedOut
 from .._extension_commands import Burl, Etrn, XClient, XForward
 from .._features import Features
 from .._replies import Greeting, Hello, Reply
 from .._server_connection import ServerConnection
 from .._state import State
+from ._serve_auth import Authenticator, authenticate_client
 from ._session import Session
 from ._wants import Decide, Op, Stopping, Want
 
@@ -76,13 +78,16 @@ def serve(
     offer: Features = DEFAULT_OFFER,
     starttls: bool = False,
     require_tls: bool = False,
+    authenticator: Authenticator | None = None,
+    require_auth: bool = False,
 ) -> Op[None]:
     """Serve one session on a new connection.
 
     `domain`: the server's name. `offer`: the extensions offered, besides SIZE, which is
     `conn.limits.message_size`. `starttls`: whether TLS can be had. `require_tls`: take no mail without it.
+    `authenticator`: how clients are authenticated, with AUTH. `require_auth`: take no mail without that.
     """
-    dialogue = _Dialogue(conn, session, domain, offer, starttls, require_tls)
+    dialogue = _Dialogue(conn, session, domain, offer, starttls, require_tls, authenticator, require_auth)
     try:
         yield from dialogue.run()
     except RemoteProtocolError as exc:
@@ -114,6 +119,8 @@ class _Dialogue:
         offer: Features,
         starttls: bool,
         require_tls: bool,
+        authenticator: Authenticator | None,
+        require_auth: bool,
     ) -> None:
         self._conn = conn
         self._session = session
@@ -121,6 +128,9 @@ class _Dialogue:
         self._offer = offer
         self._starttls = starttls
         self._require_tls = require_tls
+        self._authenticator = authenticator
+        self._require_auth = require_auth
+        self._failures = 0
         # Why the message under way will be refused when it is complete.
         self._refusal: Reply | None = None
         self._chunk: Bdat | Burl | None = None
@@ -181,6 +191,10 @@ class _Dialogue:
         offered["SIZE"] = (str(self._conn.limits.message_size or 0),)
         if self._starttls and not self._conn.tls:
             offered["STARTTLS"] = ()
+        if self._authenticator is not None:
+            mechanisms = self._authenticator.offered(tls=self._conn.tls)
+            if mechanisms:
+                offered["AUTH"] = tuple(mechanism.name for mechanism in mechanisms)
         return Features(offered)
 
     def _start_tls(self, command: StartTLS) -> Op[None]:
@@ -188,11 +202,14 @@ class _Dialogue:
         self._conn.send(Reply(code=220, enhanced="2.0.0", text="go ahead"))
         yield Want.TLS
         self._conn.tls_started()
-        self._session.domain = None
+        self._session.domain = self._session.user = None
 
     def _mail(self, command: Mail) -> Op[None]:
         if self._require_tls and not self._conn.tls:
             self._conn.send(Reply(code=530, enhanced="5.7.0", text="say STARTTLS first"))
+            return
+        if self._require_auth and not self._conn.authenticated:
+            self._conn.send(Reply(code=530, enhanced="5.7.0", text="authenticate first"))
             return
         ok = Reply(code=250, enhanced="2.1.0", text="sender ok")
         if (yield from self._answer("mail", ok, command)).is_positive:
@@ -309,9 +326,27 @@ class _Dialogue:
         self._conn.send(Reply(code=500, enhanced="5.5.1", text="unknown command"))
         yield from ()
 
-    def _auth(self, command: Auth | AuthResponse) -> Op[None]:
-        self._conn.send(Reply(code=504, enhanced="5.5.4", text="mechanism not supported"))
-        yield from ()
+    def _auth(self, command: Auth) -> Op[None]:
+        if self._authenticator is None:
+            self._conn.send(Reply(code=504, enhanced="5.5.4", text="mechanism not supported"))
+            return
+        try:
+            result = yield from authenticate_client(self._conn, command, self._authenticator)
+        except SMTPError:
+            raise
+        except Exception as exc:
+            yield Decide("error", exc)
+            result = Reply(code=454, enhanced="4.7.0", text="temporary authentication failure")
+        if result is None:
+            return
+        if isinstance(result, Reply):
+            self._failures += result.code == 535
+            if self._failures > self._conn.limits.auth_failures:
+                result = Reply(code=421, enhanced="4.7.0", text="too many failures")
+            self._conn.send(result)
+        else:
+            self._session.user = result.authorize_as or result.user
+            self._conn.send(Reply(code=235, enhanced="2.7.0", text="authenticated"))
 
 
 _ACCEPTED = Reply(code=250, enhanced="2.6.0", text="message accepted")
@@ -335,7 +370,6 @@ _ANSWERS: dict[type[Command], Callable[[_Dialogue, Any], Op[None]]] = {
     Lhlo: _Dialogue._hello,
     StartTLS: _Dialogue._start_tls,
     Auth: _Dialogue._auth,
-    AuthResponse: _Dialogue._auth,
     Mail: _Dialogue._mail,
     Rcpt: _Dialogue._rcpt,
     Data: _Dialogue._data,

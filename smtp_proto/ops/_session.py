@@ -21,6 +21,8 @@ class Session:
         """What the proxy in front of the server said, where there is one."""
         self.domain: str | None = None
         """What the client called itself in EHLO, HELO or LHLO."""
+        self.user: str | None = None
+        """Who it is, or acts as, by AUTH."""
         self.mail: Mail | None = None
         """The MAIL of the transaction in progress."""
         self.recipients: list[Rcpt] = []

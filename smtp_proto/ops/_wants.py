@@ -8,6 +8,7 @@ can do, it yields as a want and is answered. The contract of the loop:
   Read only here: what nobody waits for stays in the network, which slows the peer down.
 * `Want.TLS`: do the TLS handshake on the stream; the answer does not matter.
 * `NextChunk`: answer with the next piece of the body, `b""` at its end.
+* `NextToken`: answer with an access token.
 * `Decide`: answer with what the application says.
 * Where `Want.EVENT` would wait for a client that is in no transaction, a server that stops throws `Stopping`.
 * `Want.FLUSH`: send what is queued, and wait until the transport has room for more; the answer does not
@@ -47,6 +48,18 @@ class NextChunk(Message):
     __slots__ = ()
 
 
+class NextToken(Message):
+    """An access token, as text; with `refresh` a new one, for the last was refused."""
+
+    __slots__ = ("_refresh",)
+    _fields = ("refresh",)
+
+    refresh: bool = field("_refresh")
+
+    def __init__(self, *, refresh: bool) -> None:
+        self._refresh = refresh
+
+
 class Decide(Message):
     """A question to the application: the name of the hook, and its arguments behind the session."""
 
@@ -67,5 +80,5 @@ class Stopping(Exception):
 
 _T = TypeVar("_T")
 
-Op: TypeAlias = Generator[Want | NextChunk | Decide, Any, _T]
+Op: TypeAlias = Generator[Want | NextChunk | NextToken | Decide, Any, _T]
 """An operation that ends with a `_T`."""

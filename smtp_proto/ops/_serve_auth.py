@@ -1,0 +1,94 @@
+"""Authenticating the clients of a server (RFC 4954): one exchange, and what the application is asked in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .._commands import Auth, AuthResponse, MalformedCommand
+from .._connection import Signal
+from .._replies import AuthChallenge, Reply
+from .._server_connection import ServerConnection
+from ._wants import Decide, Op, Want
+
+if TYPE_CHECKING:
+    from ..sasl import Context, Identity, Mechanism
+
+
+class Authenticator(NamedTuple):
+    """How a server authenticates its clients.
+
+    `mechanisms`: their names, as offered in EHLO. `make_context`: a new context for each exchange, with a new
+    nonce, and the channel bindings of this connection. `allow_plaintext`: offer also without TLS what sends
+    the secret itself.
+    """
+
+    mechanisms: Sequence[str]
+    make_context: Callable[[], Context]
+    allow_plaintext: bool = False
+
+    def offered(self, *, tls: bool) -> tuple[Mechanism, ...]:
+        """The mechanisms that can be had now. Those that need a channel binding can where there is one."""
+        from ..sasl import find_mechanism
+
+        bindings = self.make_context().bindings
+        found = (find_mechanism(name) for name in self.mechanisms)
+        return tuple(
+            mechanism
+            for mechanism in found
+            if mechanism is not None
+            and (tls or self.allow_plaintext or not mechanism.sends_secret)
+            and (bindings or not mechanism.needs_binding)
+        )
+
+
+def authenticate_client(
+    conn: ServerConnection, command: Auth, authenticator: Authenticator
+) -> Op[Identity | Reply | None]:
+    """One exchange: who the client is; or the refusal to say; or None if the client is gone.
+
+    The application answers `Decide("authenticate", question)` for each `Question` of a mechanism, and
+    `Decide("authorize", identity)` where somebody wants to act as another; what it leaves open is a no.
+    """
+    from ..sasl import AuthFailed, Context, Question, SASLError
+
+    offered = {mechanism.name: mechanism for mechanism in authenticator.offered(tls=conn.tls)}
+    mechanism = offered.get(command.mechanism)
+    if mechanism is None:
+        return Reply(code=504, enhanced="5.5.4", text="mechanism not supported")
+    context = authenticator.make_context()
+    values = dict(zip(context._fields, context._values(), strict=True))
+    exchange = mechanism.server(Context(**{**values, "offered": tuple(offered)}), command.initial_response)
+    answer: Any = None
+    try:
+        while True:
+            wish = exchange.send(answer)
+            if isinstance(wish, Question):
+                answer = yield from _ask(wish)
+                continue
+            conn.send(AuthChallenge(data=wish))
+            event = yield Want.EVENT
+            if isinstance(event, Signal):
+                return None
+            if isinstance(event, MalformedCommand):
+                return event.reply
+            answer = event.data
+            if answer is None:
+                return Reply(code=501, enhanced="5.7.0", text="authentication cancelled")
+    except StopIteration as done:
+        identity: Identity = done.value
+    except AuthFailed:
+        return Reply(code=535, enhanced="5.7.8", text="authentication failed")
+    except SASLError as exc:
+        return Reply(code=501, enhanced="5.5.2", text=f"{mechanism.name}: {exc}")
+    if identity.authorize_as not in ("", identity.user) and not (yield Decide("authorize", identity)):
+        return Reply(code=535, enhanced="5.7.8", text="authentication failed")
+    return identity
+
+
+def _ask(question: Any) -> Op[Any]:
+    """What the application says; silence is a no, of the type that the mechanism wants."""
+    from ..sasl import CheckPassword, CheckToken
+
+    answer = yield Decide("authenticate", question)
+    return False if answer is None and isinstance(question, CheckPassword | CheckToken) else answer
