@@ -39,6 +39,10 @@ STANDARD_MODULES = {
 }
 
 
+# Mechanisms need digests and tables of characters; who logs in nowhere need not import them.
+SASL_MODULES = {"hashlib", "hmac", "json", "stringprep", "unicodedata"}
+
+
 def calls() -> Iterator[tuple[str, str, ast.Call]]:
     """Every call: its file, the last name of what is called, and the call."""
     for file, node in NODES:
@@ -54,10 +58,11 @@ def test_the_core_is_found() -> None:
 
 def test_the_core_imports_a_short_list_of_standard_modules_and_itself() -> None:
     for file, node in NODES:
+        modules = STANDARD_MODULES | SASL_MODULES if file.startswith("sasl/") else STANDARD_MODULES
         if isinstance(node, ast.Import):
-            assert {alias.name for alias in node.names} <= STANDARD_MODULES, file
+            assert {alias.name for alias in node.names} <= modules, file
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            assert node.module in STANDARD_MODULES, file
+            assert node.module in modules, file
         elif isinstance(node, ast.ImportFrom):
             # "from ..x" may leave a folder of the core, and never the core.
             assert node.level <= 1 + file.count("/"), file
@@ -67,6 +72,34 @@ def test_nothing_opens_prints_or_imports_by_another_way() -> None:
     forbidden = {"open", "print", "input", "exec", "eval", "compile", "__import__", "import_module"}
     for file, name, call in calls():
         assert name not in forbidden or ast.unparse(call.func) == "re.compile", f"{file}:{call.lineno}"
+
+
+def test_mechanisms_know_no_protocol() -> None:
+    """Others than SMTP use them: what they take from the core is how a value is made."""
+    for file, node in NODES:
+        if file.startswith("sasl/") and isinstance(node, ast.ImportFrom) and node.level > 1:
+            assert node.module == "_message", file
+        elif isinstance(node, ast.ImportFrom) and node.level and not file.startswith(("sasl/", "ops/")):
+            assert not (node.module or "").startswith("sasl"), file
+
+
+def test_digests_are_compared_in_constant_time() -> None:
+    """A `==` between a proof and what it should be ends at the first octet that differs."""
+    secret = {
+        "digest",
+        "expected",
+        "proof",
+        "signature",
+        "stored_key",
+        "server_key",
+        "client_key",
+        "verifier",
+    }
+    for file, node in NODES:
+        if isinstance(node, ast.Compare) and any(isinstance(op, ast.Eq | ast.NotEq) for op in node.ops):
+            for side in (node.left, *node.comparators):
+                name = getattr(side, "attr", getattr(side, "id", ""))
+                assert not file.startswith("sasl/") or name not in secret, f"{file}:{node.lineno}"
 
 
 def test_a_state_is_assigned_in_one_file() -> None:
@@ -90,7 +123,7 @@ def test_faults_of_the_peer_are_made_in_one_file() -> None:
 def test_int_stands_only_behind_a_pattern_that_bounds_it() -> None:
     """Python's own int() takes "+25", "1_0", " 7" and 4,300 digits."""
     files = {file for file, name, _ in calls() if name == "int"}
-    assert files <= {"_grammar.py", "_readers.py", "_addresses.py"}
+    assert files <= {"_grammar.py", "_readers.py", "_addresses.py", "sasl/_grammar.py"}
     for file, name, call in calls():
         if name in ("int", "float"):
             line = SOURCES[file].splitlines()[call.lineno - 1]
@@ -205,13 +238,16 @@ def test_an_import_is_quick_and_brings_nothing_that_waits_or_guesses() -> None:
             "random",
             "secrets",
             "hashlib",
+            "hmac",
+            "stringprep",
+            "unicodedata",
             "datetime",
             "subprocess",
         ),
         *("tempfile", "shutil", "pathlib", "signal", "queue", "concurrent", "ipaddress", "smtplib", "locale"),
     }
     assert {module.partition(".")[0] for module in modules} & forbidden == set()
-    assert {module for module in modules if module.startswith("smtp_proto.ops")} == set()
+    assert {module for module in modules if module.startswith(("smtp_proto.ops", "smtp_proto.sasl"))} == set()
     assert len(modules) < 75
     # Where a busy machine is slower than that, it is slower with smtplib too: in turns, the best of each.
     costs = [(imported("smtp_proto")[0], imported("smtplib")[0]) for _ in range(5)]
