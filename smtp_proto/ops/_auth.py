@@ -37,14 +37,15 @@ def authenticate(
 ) -> Op[Reply]:
     """AUTH with the strongest mechanism that the server offers and the credentials fit; the server's 235.
 
-    `context`: a nonce, the channel bindings that there are, the server's name; what the server offers is added
-    here. `mechanisms`: the names of those that may be used. `allow_plaintext`: send the secret itself also
-    without TLS. `ask_token`: the token is asked for (`NextToken`) when it is needed, and once more if the
-    server refuses it.
+    `context`: a nonce, the channel bindings that there are, the server's name; what the server offers is
+    added here. `mechanisms`: the names of those that may be used. `allow_plaintext`: send the secret itself
+    also without TLS. `ask_token`: the token is asked for (`NextToken`) when it is needed, and once more if
+    the server refuses it.
 
-    Raises `NotOffered` if no mechanism is left, `Refused` if the server refuses, `from` what the mechanism knows
-    of it; `LocalProtocolError` for credentials that a mechanism cannot say, and `RemoteProtocolError` if the
-    server breaks its rules: if it does not prove that it knows the password too, its success is not believed.
+    Raises `NotOffered` if no mechanism is left, `Refused` if the server refuses, `from` what the mechanism
+    knows of it; `LocalProtocolError` for credentials that a mechanism cannot say, and `RemoteProtocolError`
+    if the server breaks its rules: where it must prove that it knows the password too and does not, its
+    success is not believed.
     """
     from .. import sasl  # 10 ms, and not needed by who delivers mail
 

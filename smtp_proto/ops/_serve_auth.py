@@ -1,11 +1,11 @@
-"""Authenticating the clients of a server (RFC 4954): one exchange, and what the application is asked in it."""
+"""Authenticating the clients of a server (RFC 4954): one exchange, and what the application is asked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._commands import Auth, AuthResponse, MalformedCommand
+from .._commands import Auth, MalformedCommand
 from .._connection import Signal
 from .._replies import AuthChallenge, Reply
 from .._server_connection import ServerConnection
