@@ -36,6 +36,8 @@ PLAIN = {
     "Tasks": "Threads",
     "_tasks": "_threads",
     "async_parts": "parts",
+    "async_tokens": "tokens",
+    "AsyncToken": "Token",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
     "anext": "next",
@@ -229,7 +231,7 @@ def test_both_colours_can_be_called_in_the_same_way(coloured: type, uncoloured: 
     theirs, ours = methods(coloured), methods(uncoloured)
     assert theirs.keys() == ours.keys()
     for name, function in ours.items():
-        free = ("self", "body", "stream", "ask")
+        free = ("self", "body", "stream", "ask", "token")
         assert signature(theirs[name], *free) == signature(function, *free), name
         # What both inherit is the same function, and waits for nothing.
         assert inspect.iscoroutinefunction(theirs[name]) is (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import secrets
 import sys
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
@@ -41,6 +42,11 @@ AsyncBody: TypeAlias = "Body | AsyncReadable | AsyncIterable[bytes]"
 """A message: as `Body`, or a file or pieces that have to be awaited."""
 
 
+Token: TypeAlias = str | Callable[[bool], str]
+"""An access token, or what gives one. It is told whether it must be a new one."""
+AsyncToken: TypeAlias = Token | Callable[[bool], Awaitable[str]]
+
+
 class _Facade:
     """What both clients know."""
 
@@ -67,6 +73,27 @@ class _Facade:
         the clear, and where the stream does not tell.
         """
         return getattr(self._driver.stream, "ssl_object", None)
+
+    def _authenticating(
+        self,
+        credentials: Mapping[str, Any],
+        token: object,
+        mechanisms: Collection[str] | None,
+        allow_plaintext: bool,
+    ) -> ops.Op[Reply]:
+        from smtp_proto.sasl import Context, Credentials
+
+        from ._bindings import channel_bindings
+
+        bindings = channel_bindings(self.ssl_object, is_client=True)
+        return ops.authenticate(
+            self.conn,
+            Credentials(token=token if isinstance(token, str) else None, **credentials),
+            Context(nonce=secrets.token_urlsafe(18), bindings=bindings),
+            mechanisms=mechanisms,
+            allow_plaintext=allow_plaintext,
+            ask_token=callable(token),
+        )
 
     @property
     def last_result(self) -> SendResult:
@@ -141,6 +168,27 @@ class Client(_Facade):
             self._driver.start_tls()
         self.greeting = self._driver.run(ops.greet(self.conn))
         return self._driver.run(ops.hello(self.conn, domain, starttls=starttls, needs_esmtp=needs_esmtp))
+
+    def login(
+        self,
+        user: str = "",
+        password: str | None = None,
+        *,
+        token: Token | None = None,
+        authorize_as: str = "",
+        mechanisms: Collection[str] | None = None,
+        allow_plaintext: bool = False,
+    ) -> Reply:
+        """AUTH, with the strongest mechanism that both sides have and that fits what is given.
+
+        `token`: an OAuth access token, or what gives one: called with False, and with True for a new one
+        because the server refused the last. `authorize_as`: whom to act as, if not as `user`. `mechanisms`:
+        the names of those to use. `allow_plaintext`: send the secret itself also in the clear. See
+        `smtp_proto.ops.authenticate` for what it raises.
+        """
+        credentials = {"user": user, "password": password, "authorize_as": authorize_as}
+        op = self._authenticating(credentials, token, mechanisms, allow_plaintext)
+        return self._driver.run(op, tokens(token))
 
     def send_message(
         self,
@@ -301,6 +349,27 @@ class AsyncClient(_Facade):
             ops.hello(self.conn, domain, starttls=starttls, needs_esmtp=needs_esmtp)
         )
 
+    async def login(
+        self,
+        user: str = "",
+        password: str | None = None,
+        *,
+        token: AsyncToken | None = None,
+        authorize_as: str = "",
+        mechanisms: Collection[str] | None = None,
+        allow_plaintext: bool = False,
+    ) -> Reply:
+        """AUTH, with the strongest mechanism that both sides have and that fits what is given.
+
+        `token`: an OAuth access token, or what gives one: called with False, and with True for a new one
+        because the server refused the last. `authorize_as`: whom to act as, if not as `user`. `mechanisms`:
+        the names of those to use. `allow_plaintext`: send the secret itself also in the clear. See
+        `smtp_proto.ops.authenticate` for what it raises.
+        """
+        credentials = {"user": user, "password": password, "authorize_as": authorize_as}
+        op = self._authenticating(credentials, token, mechanisms, allow_plaintext)
+        return await self._driver.run(op, async_tokens(token))
+
     async def send_message(
         self,
         sender: str,
@@ -418,6 +487,22 @@ class AsyncClient(_Facade):
                 await self.quit()
         finally:
             await self.close()
+
+
+def tokens(token: Any) -> Callable[[Any], str]:
+    """What answers each `NextToken`."""
+    return lambda want: token(want.refresh)
+
+
+def async_tokens(token: Any) -> Callable[[Any], Awaitable[str]]:
+    """As `tokens`, where the answer may have to be awaited."""
+
+    async def next_token(want: Any) -> str:
+        answer: Any = token(want.refresh)
+        text: str = await answer if isinstance(answer, Awaitable) else answer
+        return text
+
+    return next_token
 
 
 def to_a_labels(domain: str) -> str:

@@ -15,6 +15,7 @@ from smtp_proto.ops import StartTLSPolicy
 
 from ._run import Timeouts
 from ._server import Settings
+from .auth import AuthSettings
 
 SentLineEnds: TypeAlias = Literal[LineEnds.NORMALIZE, LineEnds.STRICT]
 """What may become of bare CR and LF in a message that is sent."""
@@ -90,6 +91,7 @@ def accepting(
     lmtp: bool,
     domain: str | None,
     offer: Features,
+    auth: AuthSettings | None,
     max_sessions_per_address: int | None,
     timeouts: Timeouts,
     limits: Limits | None,
@@ -104,6 +106,7 @@ def accepting(
         lambda: ServerConnection(lmtp=lmtp, tls=tls, line_ends=line_ends, limits=limits or Limits()),
         domain=domain or socket.gethostname(),
         offer=offer,
+        auth=auth,
         starttls=context is not None,
         require_tls=require_tls,
         max_sessions_per_address=max_sessions_per_address,

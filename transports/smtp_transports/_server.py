@@ -18,6 +18,7 @@ from smtp_proto import ConnectionLost, Features, ServerConnection
 from smtp_proto.ops import DEFAULT_OFFER, Decide, Session, serve, turn_away
 
 from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
+from .auth import AuthSettings
 
 if TYPE_CHECKING:
     from .handlers import Handler
@@ -107,6 +108,7 @@ class Settings(NamedTuple):
     clock: Callable[[], float] = time.monotonic
     proxy_protocol: bool = False
     offer: Features = DEFAULT_OFFER
+    auth: AuthSettings | None = None
 
 
 class _Serving:
@@ -355,4 +357,6 @@ def _dialogue(conn: ServerConnection, session: Session, settings: Settings) -> A
         offer=settings.offer,
         starttls=settings.starttls,
         require_tls=settings.require_tls,
+        authenticator=settings.auth.authenticator(session) if settings.auth else None,
+        require_auth=settings.auth is not None and settings.auth.required,
     )

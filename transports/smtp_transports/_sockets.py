@@ -28,6 +28,7 @@ from ._places import (
 )
 from ._run import Stream, Timeouts, seconds_for
 from ._server import Server, Slots, Threads
+from .auth import AuthSettings
 
 if TYPE_CHECKING:
     from .handlers import Handler
@@ -246,6 +247,7 @@ class Sockets(NamedTuple):
         lmtp: bool = False,
         domain: str | None = None,
         offer: Features = DEFAULT_OFFER,
+        auth: AuthSettings | None = None,
         max_sessions: int = 100,
         max_sessions_per_address: int | None = None,
         proxy_protocol: bool = False,
@@ -258,8 +260,9 @@ class Sockets(NamedTuple):
         `port` 0 takes a free one: see `server.address`. `context`: the server's certificate; with it
         STARTTLS is offered, or with `tls` the session begins with TLS. `require_tls`: take no mail in the
         clear. `domain`: the server's name; by default the host's. `offer`: the extensions that the handler
-        knows what to do with, besides SIZE and STARTTLS. `max_sessions`: at once; more clients wait to be
-        accepted. `max_sessions_per_address`: more from one address are turned away.
+        knows what to do with, besides SIZE, STARTTLS and AUTH. `auth`: how clients are authenticated.
+        `max_sessions`: at once; more clients wait to be accepted. `max_sessions_per_address`: more from one
+        address are turned away.
         `proxy_protocol`: every client says first for whom it speaks (PROXY protocol, versions 1 and 2), and
         is believed: only where nobody but proxies that you trust can connect. `unix`: listen at this path
         instead.
@@ -273,6 +276,7 @@ class Sockets(NamedTuple):
             lmtp,
             domain,
             offer,
+            auth,
             max_sessions_per_address,
             timeouts,
             limits,

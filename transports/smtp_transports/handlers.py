@@ -7,10 +7,13 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from smtp_proto import Mail, Path, Rcpt, Reply
 from smtp_proto.ops import Session
+
+if TYPE_CHECKING:
+    from smtp_proto.sasl import Identity, Question
 
 _log = logging.getLogger("smtp_transports")
 
@@ -83,6 +86,14 @@ class Handler:
     def xforward(self, session: Session, attributes: Mapping[str, str]) -> Reply | None:
         """XFORWARD: the peer says whose message it passes on. It is refused unless you answer 2yz."""
         return None
+
+    def authenticate(self, session: Session, question: Question) -> object:
+        """AUTH: answer a `smtp_proto.sasl.Question`, such as `CheckPassword`. None is a no."""
+        return None
+
+    def authorize(self, session: Session, identity: Identity) -> bool:
+        """AUTH: whether `identity.user`, who is authenticated, may act as `identity.authorize_as`."""
+        return False
 
     def error(self, session: Session, exception: Exception) -> None:
         """One of these methods raised; the default logs it to the logger `smtp_transports`."""

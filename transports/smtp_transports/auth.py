@@ -1,0 +1,42 @@
+"""How servers authenticate their clients; what they know of users is their handler's business."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from smtp_proto.ops import Authenticator, Session
+
+__all__ = ["AuthSettings"]
+
+
+class AuthSettings(NamedTuple):
+    """How a server authenticates clients: give it as `auth`. The handler's `authenticate` knows the users.
+
+    `mechanisms`: their names, such as `SCRAM-SHA-256` and `PLAIN`. `required`: take no mail without.
+    `allow_plaintext`: offer also in the clear what sends the secret itself. `secret`: 16 octets or more, for
+    what a user who does not exist is told; give one that stays the same, or who asks twice after a restart
+    sees the difference.
+    """
+
+    mechanisms: Sequence[str]
+    required: bool = False
+    allow_plaintext: bool = False
+    secret: bytes = secrets.token_bytes(16)
+
+    def authenticator(self, session: Session) -> Authenticator:
+        """What the core asks of it, for this session."""
+
+        def make_context() -> Any:
+            from smtp_proto.sasl import Context
+
+            from ._bindings import channel_bindings
+
+            return Context(
+                nonce=secrets.token_urlsafe(18),
+                bindings=channel_bindings(session.ssl_object, is_client=False),
+                server_secret=self.secret,
+            )
+
+        return Authenticator(self.mechanisms, make_context, self.allow_plaintext)
