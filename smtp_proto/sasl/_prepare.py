@@ -92,7 +92,7 @@ def _check_each(text: str, what: str, tables: Sequence[_Table]) -> None:
 
 
 def _check_direction(text: str, what: str) -> None:
-    """RFC 3454 6: if one character goes from right to left, so do both ends, and none goes back."""
+    """RFC 3454 6: if one character goes right to left, so do the first and the last, and none goes back."""
     ends = text[0] + text[-1]
     if any(map(stringprep.in_table_d2, text)) or not all(map(stringprep.in_table_d1, ends)):
         raise SASLError(f"{what} mixes directions of writing (RFC 3454 6)")
