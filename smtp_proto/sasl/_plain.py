@@ -23,7 +23,7 @@ def plain_server(name: str, context: Context, initial: bytes | None) -> Server:
     if len(words) != 3:
         raise SASLError("not a message of PLAIN (RFC 4616 2)")
     authorize_as, user, password = map(decode, words)
-    question = _prepared(user, password, identity(authorize_as))
+    question = _heard(user, password, identity(authorize_as))
     return _judged(question, (yield question))
 
 
@@ -40,8 +40,18 @@ def login_server(name: str, context: Context, initial: bytes | None) -> Server:
     """Some clients send the user name as an initial response."""
     user = response((yield _USER) if initial is None else initial)
     password = response((yield _PASSWORD))
-    question = _prepared(decode(user), decode(password))
+    question = _heard(decode(user), decode(password))
     return _judged(question, (yield question))
+
+
+def _heard(user: str, password: str, authorize_as: str = "") -> CheckPassword:
+    """What nobody can have as a name or a password is a wrong one; to leave one out is an error (RFC 4616 2)."""
+    try:
+        return _prepared(user, password, authorize_as)
+    except SASLError as exc:
+        if user and password:
+            raise AuthFailed from exc
+        raise
 
 
 def _prepared(user: str, password: str, authorize_as: str = "") -> CheckPassword:
