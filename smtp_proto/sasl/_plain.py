@@ -45,7 +45,7 @@ def login_server(name: str, context: Context, initial: bytes | None) -> Server:
 
 
 def _heard(user: str, password: str, authorize_as: str = "") -> CheckPassword:
-    """What nobody can have as a name or a password is a wrong one; to leave one out is an error (RFC 4616 2)."""
+    """What nobody can have as a name or a password is a wrong one; to leave one out is an error."""
     try:
         return _prepared(user, password, authorize_as)
     except SASLError as exc:

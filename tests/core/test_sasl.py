@@ -606,7 +606,7 @@ def test_refusals_have_one_text() -> None:
         assert str(error) == "authentication failed"
 
 
-@pytest.mark.parametrize("password", ["x" * 1025, "\u0221", "a\x07"])
+@pytest.mark.parametrize("password", ["x" * 1025, "\ue000", "a\x07"])
 def test_what_can_be_nobodys_password_is_a_wrong_one(password: str) -> None:
     server = mechanism_of("PLAIN").server(server_context("PLAIN"), f"\0tim\0{password}".encode())
     with pytest.raises(AuthFailed):
