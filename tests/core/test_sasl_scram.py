@@ -1,4 +1,4 @@
-"""SCRAM: the published exchanges, a second implementation, and everything that either side must not believe."""
+"""SCRAM: the published exchanges, the RFC's pseudocode, and all that either side must not believe."""
 
 from __future__ import annotations
 
@@ -60,8 +60,10 @@ SHA_1 = (
 SHA_256 = (
     b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
     b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
-    b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
-    b"p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
+    (
+        b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
+        b"p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+    ),
     b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
 )
 PUBLISHED = [
@@ -400,7 +402,7 @@ def _no_proof(final: bytes) -> bytes:
     "change",
     [
         lambda final: b"",
-        lambda final: _no_proof(final),
+        _no_proof,
         lambda final: _no_proof(final) + b",p=",
         lambda final: _no_proof(final) + b",p=AAAA",
         lambda final: _no_proof(final) + b",p=" + b64encode(bytes(32)),
@@ -424,6 +426,17 @@ def test_final_messages_that_a_server_refuses(change: Any) -> None:
         server.send(change(final))
 
 
+def test_a_right_proof_of_another_nonce() -> None:
+    """The server wants its own nonce back, whatever the client signs."""
+    server, _ = at_final()
+    without_proof = b"c=biws,r=" + NONCE + b"x"
+    first = b"n=user,r=%b,r=%b,s=%b,i=4096" % (OURS.encode(), NONCE, b64encode(b"salt and pepper!"))
+    proof, _ = _reference("SCRAM-SHA-256", b"pencil", b"salt and pepper!", 4096, first + b"," + without_proof)
+    with pytest.raises(AuthFailed) as caught:
+        server.send(without_proof + b",p=" + b64encode(proof))
+    assert caught.value.error == "other-error"
+
+
 def test_the_right_final_message_and_what_may_follow() -> None:
     server, final = at_final()
     assert server.send(final).startswith(b"v=")
@@ -433,7 +446,7 @@ def test_the_right_final_message_and_what_may_follow() -> None:
 
 @pytest.mark.parametrize("name", SCRAM)
 def test_what_was_said_yesterday_proves_nothing(name: str) -> None:
-    """The client's messages again, to a server with a new nonce; as they were, and with the nonce put right."""
+    """The client's messages again, to a server with a new nonce: as they were, and with that nonce."""
     yesterday = Exchange(name, USER)
     yesterday.run(Application(USER))
     first, _, final, *_ = yesterday.messages
@@ -532,16 +545,20 @@ def test_passwords_are_checked_by_stored_keys_with_the_same_work(monkeypatch: py
         assert done[0]["pbkdf2_hmac"] == 1
 
 
-def test_no_made_up_key_opens_anything() -> None:
-    """Not even for who knows the server's secret, and so the keys."""
-    made_up = StoredKeys.made_up("user", SECRET, LEAST_ITERATIONS, "SCRAM-SHA-256")
-    server, _ = at_final()
-    first = b"n,,n=user,r=" + OURS.encode()
-    server = mechanism_of("SCRAM-SHA-256").server(server_context("SCRAM-SHA-256"), first)
-    next(server)
-    challenge = server.send(None)
+def test_what_is_made_up_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even for who could guess it."""
+    guessed = keys("pencil", "SCRAM-SHA-256")
+    monkeypatch.setattr(StoredKeys, "made_up", lambda *arguments: guessed)
+    assert isinstance(refused(Exchange("SCRAM-SHA-256", USER), lambda question: None), AuthFailed)
+
+    server = mechanism_of("CRAM-MD5").server(server_context("CRAM-MD5"), None)
+    challenge = next(server)
     assert isinstance(challenge, bytes)
-    assert b64encode(made_up.salt) in challenge
+    server.send(
+        b"user " + hmac.new(hmac.digest(SECRET, b"user", "sha256"), challenge, "md5").hexdigest().encode()
+    )
+    with pytest.raises(AuthFailed):
+        server.send(None)
 
 
 # --- Changed on the way
@@ -591,12 +608,14 @@ def test_what_is_cut_or_added_is_seen(
     try:
         exchange.run(application)
     except SASLError as error:
-        assert "pencil" not in everything_said_of(error)
+        said = everything_said_of(error)
     else:
-        # What follows the server's proof is covered by none, and means nothing: an extension, or nothing at
-        # all.
+        # What follows the server's proof is covered by none, and means nothing: an extension.
         assert target == 3
-        assert re.fullmatch(rb",[A-Za-z]=[^\0,]+", change(exchange.messages[3])[len(exchange.messages[3]) :])
+        last = exchange.messages[3]
+        assert re.fullmatch(rb",[A-Za-z]=[^\0,]+", change(last)[len(last) :])
+        said = ""
+    assert "pencil" not in said
 
 
 @pytest.mark.parametrize("name", SCRAM)
