@@ -25,7 +25,9 @@ from smtp_proto import (
     State,
 )
 from smtp_proto.ops import Authenticator, NextToken, authenticate, greet, hello
+from smtp_proto.ops._auth import _exchange as exchange
 from smtp_proto.sasl import (
+    AuthFailed,
     ChannelBinding,
     CheckExternal,
     CheckPassword,
@@ -325,3 +327,35 @@ def test_without_auth_no_mail_where_it_is_required():
 def test_a_server_without_a_policy_knows_no_mechanism():
     there = Site(offer=Features({"AUTH": ("PLAIN",)}))
     assert there.say(EHLO, b"AUTH PLAIN\r\n") == [250, 504]
+
+
+def test_a_mechanism_that_cannot_be_had_now_is_refused():
+    there = site(["PLAIN"], tls=False, offer=Features({"AUTH": ("PLAIN",)}))
+    assert there.say(EHLO, b"AUTH PLAIN\r\n") == [250, 504]
+
+
+def test_a_connection_that_breaks_in_the_middle_is_no_failure_of_the_application():
+    there = site()
+    there.say(EHLO, b"AUTH PLAIN\r\n")
+    there.lose(ConnectionResetError("reset"))
+    assert there.over
+    assert "error" not in there.names
+
+
+def endless() -> Any:
+    """A mechanism of somebody's own, which does not know when to stop."""
+    while True:
+        try:
+            yield b"more"
+        except AuthFailed:
+            pass
+
+
+def test_a_mechanism_that_is_not_through_does_not_make_a_success():
+    server, conn = lying("X-OWN", AUTH="235 ok")
+    with pytest.raises(RemoteProtocolError, match="X-OWN"):
+        drive(exchange(conn, "X-OWN", endless()), conn, server)
+    assert conn.state is State.FAILED
+    server, conn = lying("X-OWN", AUTH="535 no")
+    with pytest.raises(Refused, match="535"):
+        drive(exchange(conn, "X-OWN", endless()), conn, server)
