@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .._client_connection import ClientConnection
 from .._commands import Auth, AuthResponse
 from .._connection import fault
-from .._errors import LocalProtocolError, NotOffered, Refused
+from .._errors import LocalProtocolError, NotOffered, Refused, SMTPError
 from .._replies import AuthChallenge, Reply
 from ._wants import NextToken, Op, Want
 
@@ -60,15 +60,17 @@ def authenticate(
         allowed=mechanisms,
         allow_plaintext=allow_plaintext,
     )
-    refused: Refused | None = None
+    failure: SMTPError = NotOffered("AUTH", "no mechanism that both sides have fits the credentials")
     for mechanism in chosen:
         try:
             return (yield from _try(conn, mechanism, credentials, context, ask_token))
+        except LocalProtocolError as exc:  # SCRAM has no words for some passwords that PLAIN can say
+            failure = exc
         except Refused as exc:
-            refused = exc
+            failure = exc
             if exc.reply.code not in _OF_THE_MECHANISM or not conn.is_usable:
                 raise
-    raise refused or NotOffered("AUTH", "no mechanism that both sides have fits the credentials")
+    raise failure
 
 
 def _with_token(credentials: Credentials, token: str) -> Credentials:

@@ -303,6 +303,16 @@ def test_to_act_as_another_is_for_the_application_to_allow(allowed, code):
     assert [name for name in there.names if name == "authorize"] == ["authorize"]
 
 
+def test_a_password_for_which_scram_has_no_words_may_be_one_for_plain():
+    password = "\U0001f511"  # RFC 5802 2.2: not in Unicode 3.2, so nobody can have stored it
+    hooks = {"authenticate": lambda question: getattr(question, "password", None) == password}
+    conn, wire = meet(site(["SCRAM-SHA-256", "PLAIN"], hooks=hooks))
+    assert login(conn, wire, Credentials("ada", password)).code == 235
+    conn, wire = meet(site(["SCRAM-SHA-256"], hooks=hooks))
+    with pytest.raises(LocalProtocolError, match="SCRAM-SHA-256"):
+        login(conn, wire, Credentials("ada", password))
+
+
 def test_an_application_that_fails_is_no_refusal():
     there = site(hooks={"authenticate": OSError("no database")})
     conn, wire = meet(there)

@@ -17,13 +17,14 @@ class AuthSettings(NamedTuple):
     `mechanisms`: their names, such as `SCRAM-SHA-256` and `PLAIN`. `required`: take no mail without.
     `allow_plaintext`: offer also in the clear what sends the secret itself. `secret`: 16 octets or more, for
     what a user who does not exist is told; give one that stays the same, or who asks twice after a restart
-    sees the difference.
+    sees the difference. `iterations`: what SCRAM tells such a user; give what the others have.
     """
 
     mechanisms: Sequence[str]
     required: bool = False
     allow_plaintext: bool = False
     secret: bytes = secrets.token_bytes(16)
+    iterations: int = 100_000
 
     def authenticator(self, session: Session) -> Authenticator:
         """What the core asks of it, for this session."""
@@ -37,6 +38,7 @@ class AuthSettings(NamedTuple):
                 nonce=secrets.token_urlsafe(18),
                 bindings=channel_bindings(session.ssl_object, is_client=False),
                 server_secret=self.secret,
+                iterations=self.iterations,
             )
 
         return Authenticator(self.mechanisms, make_context, self.allow_plaintext)
