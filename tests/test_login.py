@@ -5,6 +5,7 @@ that ties the two together.
 from __future__ import annotations
 
 import hashlib
+import ssl
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ import trustme
 from loops import Loop
 from peers import MESSAGE, RECIPIENT, SENDER
 
-from smtp_proto import NotOffered, Refused
-from smtp_proto.sasl import CheckPassword, CheckToken, LookUp, StoredKeys
+from smtp_proto import LocalProtocolError, NotOffered, Refused
+from smtp_proto.sasl import CheckExternal, CheckPassword, CheckToken, LookUp, LookUpSecret, StoredKeys
 from smtp_transports._bindings import channel_bindings, server_end_point
 from smtp_transports.auth import AuthSettings
 from smtp_transports.handlers import Discard
 
 loop = test_proxy_transports.loop  # the fixture: every loop in turn
 
-NAMES = ["SCRAM-SHA-256", "SCRAM-SHA-1", "XOAUTH2", "OAUTHBEARER", "PLAIN", "LOGIN"]
+WITH_PASSWORD = ["SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5", "PLAIN", "LOGIN"]
+NAMES = [*WITH_PASSWORD, "XOAUTH2", "OAUTHBEARER"]
 
 
 class Users(Discard):
@@ -37,6 +39,8 @@ class Users(Discard):
             return (question.user, question.password) == ("ada", "pässword")
         if isinstance(question, LookUp) and question.user == "ada":
             return StoredKeys.derive("pässword", b"salt" * 4, 4096, question.mechanism)
+        if isinstance(question, LookUpSecret | CheckExternal):
+            return "pässword" if isinstance(question, LookUpSecret) else "ada"
         return question.token == "new" if isinstance(question, CheckToken) else None
 
     def message(self, session: Any) -> None:
@@ -51,7 +55,7 @@ def test_who_logs_in_is_known_to_the_handler(loop: Loop, tmp_path: Path) -> None
         for handler in loop.dresses(users):
             for way in ("tls", "starttls"):
                 async with loop.serving(handler, way, folder=tmp_path, auth=auth) as (_, there):
-                    for name in ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"):
+                    for name in WITH_PASSWORD:
                         async with loop.connect(**there) as client:
                             with pytest.raises(Refused, match="535"):
                                 await client.login("ada", "wrong", mechanisms=[name])
@@ -62,6 +66,54 @@ def test_who_logs_in_is_known_to_the_handler(loop: Loop, tmp_path: Path) -> None
 
     loop.run(scene)
     assert set(users.seen) == {"ada"}
+
+
+def test_a_client_may_be_known_already_or_not_at_all(loop: Loop, tmp_path: Path) -> None:
+    users = Users()
+
+    async def scene() -> None:
+        auth = AuthSettings(["EXTERNAL", "ANONYMOUS"], required=True)
+        for handler in loop.dresses(users):
+            async with loop.serving(handler, "tls", folder=tmp_path, auth=auth) as (_, there):
+                for name in auth.mechanisms:
+                    async with loop.connect(**there) as client:
+                        with pytest.raises(NotOffered):
+                            await client.login("ada", "pässword")
+                        assert (await client.login(mechanisms=[name])).code == 235
+                        assert (await client.send_message(SENDER, [RECIPIENT], MESSAGE)).all_accepted
+
+    loop.run(scene)
+    assert users.seen[:2] == ["ada", ""]
+
+
+def test_scram_is_bound_to_a_tls_that_can_be_bound(loop: Loop, tmp_path: Path) -> None:
+    used: list[str] = []
+
+    class Bound(Users):
+        def authenticate(self, session: Any, question: Any) -> object:
+            used.append(session.ssl_object.version())
+            return super().authenticate(session, question)
+
+    async def scene() -> None:
+        auth = AuthSettings(["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"])
+        for handler in loop.dresses(Bound()):
+            async with loop.serving(handler, "tls", folder=tmp_path, auth=auth) as (_, there):
+                context = there["context"]
+                context.maximum_version = ssl.TLSVersion.TLSv1_2
+                try:
+                    async with loop.connect(**there) as client:
+                        assert client.features.auth == ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256")
+                        assert (await client.login("ada", "pässword")).code == 235
+                        with pytest.raises(LocalProtocolError, match="authenticated already"):
+                            await client.login("ada", "pässword")
+                finally:
+                    context.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
+                async with loop.connect(**there) as client:
+                    assert client.features.auth == ("SCRAM-SHA-256",)
+                    assert (await client.login("ada", "pässword")).code == 235
+
+    loop.run(scene)
+    assert used[:2] == ["TLSv1.2", "TLSv1.3"]
 
 
 def test_a_token_is_fetched_when_it_is_needed_and_once_more(loop: Loop, tmp_path: Path) -> None:
@@ -96,7 +148,7 @@ def test_no_secret_is_offered_or_sent_in_the_clear(loop: Loop, tmp_path: Path) -
         for handler in loop.dresses(Users()):
             serving = loop.serving(handler, "tcp", folder=tmp_path, auth=AuthSettings(NAMES))
             async with serving as (_, there), loop.connect(**there) as client:
-                assert client.features.auth == ("SCRAM-SHA-256", "SCRAM-SHA-1")
+                assert client.features.auth == ("SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5")
                 with pytest.raises(NotOffered, match="AUTH"):
                     await client.login("ada", token="new")
                 assert (await client.login("ada", "pässword")).code == 235
@@ -129,8 +181,6 @@ class Secured:
 
 
 def certificate() -> bytes:
-    import ssl
-
     pem = trustme.CA().issue_cert("mx.example").cert_chain_pems[0].bytes().decode()
     return ssl.PEM_cert_to_DER_cert(pem)
 
