@@ -32,7 +32,7 @@ from peers import (
     serving,
 )
 
-from smtp_proto import Mail, Rcpt, Reply
+from smtp_proto import Features, Mail, Rcpt, Reply
 from smtp_proto.ops import Session
 from smtp_transports import blocking, cli
 from smtp_transports.cli import main
@@ -235,6 +235,18 @@ def test_a_message_may_come_from_standard_input(monkeypatch: pytest.MonkeyPatch)
     assert mailbox.messages[0].data == b"Subject: in\r\n\r\n\xff\r\n"
     assert mailbox.messages[0].sender == ""
     assert dict(mailbox.mails[0].parameters) == {"SIZE": 18, "BODY": "8BITMIME"}
+
+
+def test_eight_bits_go_to_a_server_without_8bitmime_if_one_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with box(offer=Features({})) as (mailbox, place):
+        send = ["send", "--server", place, "--from", "", "--to", "a@mx.example"]
+        for options, code in (([], 2), (["--allow-8bit"], 0)):
+            feed(monkeypatch, b"Subject: in\n\n\xff\n")
+            assert main([*send, *options]) == code
+        assert "does not offer 8BITMIME" in capsys.readouterr().err
+    assert [message.data for message in mailbox.messages] == [b"Subject: in\r\n\r\n\xff\r\n"]
 
 
 LARGE = b"0123456789\r\n" * 200_000

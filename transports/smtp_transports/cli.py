@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     security.add_argument("--tls", action="store_true", help="TLS from the start")
     security.add_argument("--starttls", action="store_true", help="require STARTTLS")
     send.add_argument("--ca-file", metavar="FILE", help="trust these certificates, not the system's")
+    send.add_argument("--allow-8bit", action="store_true", help="also to a server without 8BITMIME")
     send.add_argument("--domain", metavar="NAME", help="introduce this client as NAME")
     send.add_argument("--timeout", type=float, metavar="SECONDS", help="for each step; default: RFC 5321's")
     send.add_argument("file", nargs="?", type=Path, help="the message; standard input if left out")
@@ -204,7 +205,12 @@ def _send(options: argparse.Namespace) -> int:
         )
         try:
             result = client.send_message(
-                options.sender, options.recipients, body, size=size, progress=progress
+                options.sender,
+                options.recipients,
+                body,
+                size=size,
+                allow_8bit=options.allow_8bit,
+                progress=progress,
             )
         except ConnectionLost as exc:
             if exc.result is not None:
