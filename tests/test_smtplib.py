@@ -39,7 +39,10 @@ from wires import Net, Script, net, reply
 
 from smtp_proto import Rcpt, Reply
 from smtp_proto.ops import Session, Status
+from smtp_proto.sasl import LookUp, StoredKeys
 from smtp_transports import smtplib as dropin
+from smtp_transports.auth import AuthSettings
+from smtp_transports.blocking import serve
 from smtp_transports.handlers import Collector, Mailbox, Message
 
 WAYS = pytest.mark.parametrize("offers", [[], [b"PIPELINING"]], ids=["lock-step", "pipelining"])
@@ -346,6 +349,39 @@ def test_credentials_are_utf_8_in_login_too() -> None:
             b"AUTH LOGIN " + base64.b64encode(USER.encode()),
             base64.b64encode(PASSWORD.encode()),
         ]
+
+
+class Keys(Mailbox):
+    """Knows the keys of one user, and no password."""
+
+    def authenticate(self, session: Session, question: Any) -> Any:
+        if isinstance(question, LookUp) and question.user == USER:
+            return StoredKeys.derive(PASSWORD, b"salt" * 4, 4096, question.mechanism)
+        return None
+
+
+@pytest.mark.parametrize("initial", [True, False])
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-1"])
+def test_login_uses_scram_where_it_can(mechanism: str, initial: bool) -> None:
+    with serve(Keys(), auth=AuthSettings([mechanism, "PLAIN"], allow_plaintext=True)) as server:
+        for user, password, code in ((USER, PASSWORD, 235), (USER, "wrong", 535), (USER, "\U0001f511", 535)):
+            with dropin.SMTP(*server.address) as smtp:
+                if code == 235:
+                    assert smtp.login(user, password, initial_response_ok=initial)[0] == 235
+                else:
+                    with pytest.raises(dropin.SMTPAuthenticationError) as refused:
+                        smtp.login(user, password, initial_response_ok=initial)
+                    assert refused.value.smtp_code == code
+
+
+@pytest.mark.parametrize(
+    "answers", [[reply(235)], [reply(334, base64.b64encode(b"r=x,s=AAAA,i=4096"))], [reply(334, b"AAAA")]]
+)
+def test_a_server_that_proves_nothing_is_left(answers: list[bytes]) -> None:
+    with client(b"AUTH SCRAM-SHA-256", answers={"AUTH": answers}) as (smtp, _):
+        with pytest.raises(dropin.SMTPException, match="SCRAM-SHA-256"):
+            smtp.login(USER, PASSWORD)
+        assert smtp.sock is None
 
 
 SECRET = "correct horse battery staple"

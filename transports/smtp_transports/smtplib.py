@@ -20,6 +20,7 @@ import hmac
 import io
 import math
 import re
+import secrets
 import socket
 import ssl
 import sys
@@ -87,7 +88,8 @@ _Answer: TypeAlias = tuple[int, bytes]
 _READ = 65536
 _NONE: dict[str, Any] = {}
 _BLANKS = b" \t\r\n"
-_MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")  # in the order in which `login` tries them
+_MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")  # in the order in which `login` tries them, behind these
+_SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-1")
 # What the original has for a default too: private to `socket`, and so unknown to mypy.
 _DEFAULT_TIMEOUT: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
 # A socket has a timeout of its own here.
@@ -732,7 +734,7 @@ class SMTP:
         return self.user if challenge is None or self._auth_challenge_count < 2 else self.password
 
     def login(self, user: str, password: str, *, initial_response_ok: bool = True) -> _Answer:
-        """Authenticate by the first mechanism that works: each that the server offers is tried.
+        """Authenticate by the first mechanism that works: each that the server offers is tried, SCRAM first.
 
         Raises `SMTPNotSupportedError` if AUTH is not offered, `SMTPException` if no mechanism is known, and
         otherwise the `SMTPAuthenticationError` of the last one.
@@ -742,6 +744,13 @@ class SMTP:
             raise SMTPNotSupportedError("SMTP AUTH extension not supported by server.")
         offered = self.esmtp_features["auth"].split()
         refusal = SMTPException("No suitable authentication method found.")
+        for mechanism in (name for name in _SCRAM if name in offered):
+            try:
+                answer = self._login_by_scram(mechanism, user, password, initial_response_ok)
+                if answer is not None:
+                    return answer
+            except SMTPAuthenticationError as exc:
+                refusal = exc
         for mechanism in _MECHANISMS:
             if mechanism not in offered or (mechanism == "CRAM-MD5" and not _has_md5()):
                 continue
@@ -752,6 +761,38 @@ class SMTP:
             except SMTPAuthenticationError as exc:
                 refusal = exc
         raise refusal
+
+    def _login_by_scram(
+        self, mechanism: str, user: str, password: str, initial_response_ok: bool
+    ) -> _Answer | None:
+        """SCRAM (RFC 5802), in which the server proves that it knows the password too. None where it has no
+        words for the password.
+        """
+        from smtp_proto.sasl import Context, Credentials, SASLError, find_mechanism
+
+        context = Context(nonce=secrets.token_urlsafe(18))
+        client = cast(Any, find_mechanism(mechanism)).client(Credentials(user, password), context)
+        try:
+            initial: bytes | None = next(client)
+        except SASLError:
+            return None
+
+        def respond(challenge: bytes = b"") -> str:
+            nonlocal initial
+            said, initial = initial, None
+            response: bytes = client.send(challenge) if said is None else said
+            return response.decode()
+
+        try:
+            answer = self.auth(mechanism, respond, initial_response_ok=initial_response_ok)
+            if answer[0] == 235:
+                client.send(None)
+        except StopIteration:
+            return answer
+        except SASLError as exc:
+            self.close()  # nobody knows who is at the other end
+            raise SMTPException(f"{mechanism}: {exc}") from exc
+        return answer
 
     # A whole message ----------------------------------------------------------------------------------
 
