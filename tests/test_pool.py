@@ -1057,6 +1057,22 @@ def test_a_connection_that_dies_under_those_left_over_says_who_got_it(lib: Libra
     played(lib, scenario)
 
 
+def test_who_got_it_does_not_get_it_again_because_the_next_one_did_not(lib: Library) -> None:
+    async def scenario(house: House) -> None:
+        peer = await house.sent(b"LIMITS RCPTMAX=1")
+        job = lib.start(lambda: house.pool.send_message(SENDER, TO[:2], MESSAGE))
+        await house.take(peer)
+        await house.envelope(peer)
+        peer.close()
+        lost = await job.outcome()
+        assert isinstance(lost, ConnectionLost)
+        assert lost.result is not None
+        assert [outcome.status.name for outcome in lost.result.outcomes] == ["ACCEPTED", "UNSENT"]
+        assert len(house.peers) == 1
+
+    played(lib, scenario)
+
+
 def test_what_is_read_once_is_not_for_two_sessions(lib: Library) -> None:
     async def scenario(house: House) -> None:
         job = lib.start(lambda: house.pool.send_message(SENDER, TO[:2], iter([MESSAGE])))

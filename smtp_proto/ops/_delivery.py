@@ -30,12 +30,12 @@ class Delivery:
     """What becomes of one message: the replies to it, as they come in."""
 
     _conn: ClientConnection
-    _message: Prepared
 
     def __init__(self) -> None:
+        self._message: Prepared | None = None
+        self._share = 0  # how many recipients a transaction takes
         self._later: Sequence[Rcpt] = ()  # those of transactions to come
         self._done: list[Outcome] = []  # of former transactions
-        self._is_whole = True  # one transaction, and nobody for whom nothing is said
         self._forget()
 
     def _forget(self) -> None:
@@ -46,14 +46,20 @@ class Delivery:
         self._verdicts: list[Reply] = []
         self._announced: list[Reply] | None = None  # PRDR's, which the last of them may overturn
         self.sent = False
-        """Whether the server may have got it whole: without a verdict its fate is unknown then."""
+        """Whether the server may have got it whole in this transaction: without a verdict its fate is unknown
+        then."""
 
     def expect(self, conn: ClientConnection, message: Prepared) -> None:
         """`message` is to be sent on `conn`."""
         self._conn = conn
         self._message = message
+        self._share = message.share
         self._later = message.rcpts
-        self._is_whole = not (message.is_split or message.unsaid or message.given)
+
+    @property
+    def is_out(self) -> bool:
+        """Whether anybody may have got the message: then it must not be sent to all of them again."""
+        return self.sent or any(outcome.status is not Status.REFUSED for outcome in self._done)
 
     @property
     def has_more(self) -> bool:
@@ -66,11 +72,7 @@ class Delivery:
             self._done += self._outcomes()
             self._forget()
         self._for_each = self._conn.lmtp
-        if self._message.is_split:
-            share = self._message.share
-            self._rcpts, self._later = self._later[:share], self._later[share:]
-        else:
-            self._rcpts, self._later = self._later, ()
+        self._rcpts, self._later = self._later[: self._share], self._later[self._share :]
 
     def send_envelope(self, all_or_nothing: bool, *, data: bool = True, wait: bool = True) -> Op[None]:
         """Every RCPT, and with `data` DATA, if it can still be good for anything; with `wait` all replies,
@@ -158,16 +160,15 @@ class Delivery:
 
     def result(self) -> SendResult:
         """What is known now."""
-        outcomes = self._outcomes()
-        if self._later or not self._is_whole:
-            later = [_unsent(rcpt.forward_path) for rcpt in self._later]
-            outcomes = [*self._done, *outcomes, *later]
-            for place, outcome in self._message.unsaid:
-                outcomes.insert(place, outcome)
-        if not self._is_whole and self._message.given is not None:
+        outcomes = [*self._done, *self._outcomes()]
+        outcomes += [_unsent(rcpt._forward_path) for rcpt in self._later]
+        message = self._message
+        for place, outcome in message.unsaid if message else ():
+            outcomes.insert(place, outcome)
+        if message and message.given is not None:
             outcomes = [
                 Outcome(recipient=given, status=outcome.status, reply=outcome.reply)
-                for given, outcome in zip(self._message.given, outcomes, strict=True)
+                for given, outcome in zip(message.given, outcomes, strict=True)
             ]
         return SendResult(outcomes=tuple(outcomes))
 

@@ -110,7 +110,7 @@ class _Facade:
     @property
     def is_message_sent(self) -> bool:
         """Whether the server may have got the last message whole: then it must not be sent again unasked."""
-        return self._delivery.sent
+        return self._delivery.is_out
 
     def _written(self, body: Any, parameters: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
         """A message object becomes octets for this server, and what MAIL has to say of them; all else stays
