@@ -49,9 +49,7 @@ def authenticate(
     """
     from .. import sasl  # 10 ms, and not needed by who delivers mail
 
-    context = sasl.Context(
-        **{**dict(zip(context._fields, context._values(), strict=True)), "offered": conn.features.auth}
-    )
+    context = context.offering(conn.features.auth)
     chosen = sasl.choose(
         conn.features.auth,
         _with_token(credentials, "unknown") if ask_token else credentials,

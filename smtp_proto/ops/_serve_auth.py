@@ -50,15 +50,14 @@ def authenticate_client(
     The application answers `Decide("authenticate", question)` for each `Question` of a mechanism, and
     `Decide("authorize", identity)` where somebody wants to act as another; what it leaves open is a no.
     """
-    from ..sasl import AuthFailed, Context, Question, SASLError
+    from ..sasl import AuthFailed, Question, SASLError
 
     offered = {mechanism.name: mechanism for mechanism in authenticator.offered(tls=conn.tls)}
     mechanism = offered.get(command.mechanism)
     if mechanism is None:
         return Reply(code=504, enhanced="5.5.4", text="mechanism not supported")
-    context = authenticator.make_context()
-    values = dict(zip(context._fields, context._values(), strict=True))
-    exchange = mechanism.server(Context(**{**values, "offered": tuple(offered)}), command.initial_response)
+    context = authenticator.make_context().offering(tuple(offered))
+    exchange = mechanism.server(context, command.initial_response)
     answer: Any = None
     try:
         while True:

@@ -151,6 +151,11 @@ class Context(Message):
         self._iterations = iterations
         self._hints = FrozenMapping(hints)
 
+    def offering(self, offered: Collection[str]) -> Context:
+        """The same, where the server offers these."""
+        values = dict(zip(self._fields, self._values(), strict=True))
+        return Context(**{**values, "offered": offered})
+
     @property
     def offers_binding(self) -> bool:
         """Whether the server offers a mechanism of the SCRAM family with channel binding."""
