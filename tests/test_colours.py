@@ -125,7 +125,7 @@ def tree_of(file: str) -> ast.Module:
         ("_run.py", "Stream"),
         ("_run.py", "Driver"),
         ("_client.py", "Client"),
-        ("_pool.py", "Event"),
+        ("_pooling.py", "Event"),
         ("_pool.py", "Pool"),
         ("_server.py", "ServerStream"),
         ("_server.py", "Listener"),

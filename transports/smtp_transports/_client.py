@@ -2,136 +2,32 @@
 
 from __future__ import annotations
 
-import io
-import secrets
-import sys
 import time
-from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+from typing import Any, Self
 
-from smtp_proto import ClientConnection, Features, Greeting, NotOffered, ProxyHeader, Rcpt, Reply, ops
+from smtp_proto import ClientConnection, ProxyHeader, Rcpt, Reply, ops
 from smtp_proto.ops import Delivery, Outgoing, SendResult, StartTLSPolicy, Transfer
 
+from ._answers import (
+    AsyncBody,
+    AsyncToken,
+    Body,
+    Token,
+    async_parts,
+    async_tokens,
+    parts,
+    to_a_labels,
+    tokens,
+)
+from ._facade import Facade
 from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
 
-if TYPE_CHECKING:
-    from email.message import Message
-
-_PIECE = 65536
 _NONE: Mapping[str, Any] = {}
 
 
-class Readable(Protocol):
-    """An open binary file."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
-class AsyncReadable(Protocol):
-    """An open binary file of an async library."""
-
-    async def read(self, size: int, /) -> bytes: ...
-
-
-Octets: TypeAlias = bytes | bytearray | memoryview | Readable | Iterable[bytes]
-"""The octets of a message, an open binary file, or pieces of octets."""
-Body: TypeAlias = "Octets | Message[Any, Any]"
-"""A message: its octets in one of these forms, or a message of the `email` package."""
-AsyncBody: TypeAlias = "Body | AsyncReadable | AsyncIterable[bytes]"
-"""A message: as `Body`, or a file or pieces that have to be awaited."""
-
-
-Token: TypeAlias = str | Callable[[bool], str]
-"""An access token, or what gives one. It is told whether it must be a new one."""
-AsyncToken: TypeAlias = Token | Callable[[bool], Awaitable[str]]
-
-
-class _Facade:
-    """What both clients know."""
-
-    _driver: Driver | AsyncDriver
-
-    def __init__(self, conn: ClientConnection | None) -> None:
-        self.conn = conn or ClientConnection()
-        """The protocol state: `features`, `tls`, `state`."""
-        self.greeting: Greeting | None = None
-        """What the server said first."""
-        self.messages = 0
-        """How many messages were begun on this connection."""
-        self._delivery = Delivery()
-        self._deliveries: list[Delivery] = []
-
-    @property
-    def features(self) -> Features:
-        """What the server offers."""
-        return self.conn.features
-
-    @property
-    def ssl_object(self) -> Any:
-        """What the `ssl` module knows of TLS: `getpeercert()`, `version()`, `get_channel_binding()`; None in
-        the clear, and where the stream does not tell.
-        """
-        return getattr(self._driver.stream, "ssl_object", None)
-
-    def _authenticating(
-        self,
-        credentials: Mapping[str, Any],
-        token: object,
-        mechanisms: Collection[str] | None,
-        allow_plaintext: bool,
-    ) -> ops.Op[Reply]:
-        from smtp_proto.sasl import Context, Credentials
-
-        from ._bindings import channel_bindings
-
-        bindings = channel_bindings(self.ssl_object, is_client=True)
-        return ops.authenticate(
-            self.conn,
-            Credentials(token=token if isinstance(token, str) else None, **credentials),
-            Context(nonce=secrets.token_urlsafe(18), bindings=bindings),
-            mechanisms=mechanisms,
-            allow_plaintext=allow_plaintext,
-            ask_token=callable(token),
-        )
-
-    @property
-    def last_result(self) -> SendResult:
-        """What is known of the message sent last, or under way: after a cancellation, all there is. Where
-        the body was cut off before its end was said, its recipients are `UNSENT`; after that `UNKNOWN`.
-        """
-        return self._delivery.result()
-
-    @property
-    def last_results(self) -> list[SendResult]:
-        """The same of each message that was given to `send_messages` last."""
-        return [delivery.result() for delivery in self._deliveries]
-
-    @property
-    def is_message_sent(self) -> bool:
-        """Whether the server may have got the last message whole: then it must not be sent again unasked."""
-        return self._delivery.is_out
-
-    def _written(self, body: Any, parameters: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
-        """A message object becomes octets for this server, and what MAIL has to say of them; all else stays
-        what it is.
-        """
-        if not is_message(body):
-            return body, parameters
-        from .messages import needs_smtputf8, render
-
-        if needs_smtputf8(body) and "SMTPUTF8" not in map(str.upper, parameters):
-            parameters = {**parameters, "SMTPUTF8": True}
-        return render(body, self.features), parameters
-
-    def _outgoing(self, message: Outgoing | tuple[Any, ...]) -> Outgoing:
-        """One message of many, its body written."""
-        outgoing = Outgoing(*message)
-        body, parameters = self._written(outgoing.body, outgoing.parameters)
-        return outgoing._replace(body=body, parameters=parameters)
-
-
-class Client(_Facade):
+class Client(Facade):
     """A client on a connected stream. Not for several threads at once.
 
     Every method raises `ConnectionLost` when the network fails, `TimedOut` when the server is silent for
@@ -309,7 +205,7 @@ class Client(_Facade):
             self.close()
 
 
-class AsyncClient(_Facade):
+class AsyncClient(Facade):
     """A client on a connected stream. Not for several tasks at once.
 
     Every method raises `ConnectionLost` when the network fails, `TimedOut` when the server is silent for
@@ -487,64 +383,3 @@ class AsyncClient(_Facade):
                 await self.quit()
         finally:
             await self.close()
-
-
-def tokens(token: Any) -> Callable[[Any], str]:
-    """What answers each `NextToken`."""
-    return lambda want: token(want.refresh)
-
-
-def async_tokens(token: Any) -> Callable[[Any], Awaitable[str]]:
-    """As `tokens`, where the answer may have to be awaited."""
-
-    async def next_token(want: Any) -> str:
-        answer: Any = token(want.refresh)
-        text: str = await answer if isinstance(answer, Awaitable) else answer
-        return text
-
-    return next_token
-
-
-def to_a_labels(domain: str) -> str:
-    """The domain in ASCII (RFC 5891), as the package `idna` has it. Raises `ValueError` for what is none."""
-    try:
-        import idna
-    except ImportError:
-        raise NotOffered("SMTPUTF8", f"for {domain!r} in ASCII install smtp-proto[idna]") from None
-    return idna.encode(domain, uts46=True).decode("ascii")
-
-
-def is_message(body: object) -> bool:
-    """Whether this is a message of the `email` package. Who has none did not have to import it."""
-    email_message = sys.modules.get("email.message")
-    return email_message is not None and isinstance(body, email_message.Message)
-
-
-def parts(body: Any) -> tuple[bytes | None, Callable[[object], bytes] | None]:
-    """The message if it is all there, or else what answers each `NextChunk`."""
-    if isinstance(body, bytes | bytearray | memoryview):
-        return bytes(body), None
-    if hasattr(body, "read") and not isinstance(body, io.TextIOBase):
-        return None, lambda _: body.read(_PIECE)
-    if isinstance(body, Iterable) and not isinstance(body, str | io.TextIOBase):
-        # An empty piece in the middle is no end.
-        pieces = (piece for piece in body if piece)
-        return None, lambda _: next(pieces, b"")
-    raise TypeError(f"a message is bytes, a binary file, or pieces of bytes; not {type(body).__name__}")
-
-
-def async_parts(body: Any) -> tuple[bytes | None, Callable[[object], Awaitable[bytes]] | None]:
-    """As `parts`, where the pieces may have to be awaited."""
-    if isinstance(body, AsyncIterable) and not hasattr(body, "read"):
-        pieces = (piece async for piece in body if piece)
-        return None, lambda _: anext(pieces, b"")
-    whole, piece = parts(body)
-    if piece is None:
-        return whole, None
-
-    async def next_piece(question: object) -> bytes:
-        data: Any = piece(question)
-        octets: bytes = await data if isinstance(data, Awaitable) else data
-        return octets
-
-    return None, next_piece

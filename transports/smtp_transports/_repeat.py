@@ -8,7 +8,8 @@ from typing import Any
 from smtp_proto import Rcpt
 from smtp_proto.ops import SendResult, Status
 
-from ._client import AsyncClient, Client, is_message
+from ._answers import is_message
+from ._client import AsyncClient, Client
 
 
 def is_lasting(body: object) -> bool:

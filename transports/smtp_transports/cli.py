@@ -25,7 +25,8 @@ from smtp_proto import ClientConnection, ConnectionLost, LineEnds, SMTPError
 from smtp_proto.ops import SendResult
 
 from . import blocking
-from ._client import Body, Client
+from ._answers import Body
+from ._client import Client
 from ._run import Stream
 from .handlers import Handler, Mailbox, Maildir, Message, Print, printable
 

@@ -53,7 +53,7 @@ from smtp_proto import (
 )
 from smtp_proto.ops import Outcome, SendResult, Status
 
-from ._client import Octets, parts
+from ._answers import Octets, parts
 from ._run import Driver
 
 __all__ = [

@@ -6,7 +6,8 @@
 A `Driver` runs any operation of `smtp_proto.ops` on a connection, the server's `serve` included.
 """
 
-from ._client import AsyncBody, AsyncClient, Body, Client
+from ._answers import AsyncBody, Body
+from ._client import AsyncClient, Client
 from ._places import own_name
 from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
 
