@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import select
 import socket
@@ -21,7 +22,7 @@ import gevent
 import gevent.socket
 import pytest
 import trio
-from peers import SECONDS, Peer, certificates
+from peers import SECONDS, Peer, certificates, nothing_left
 
 import smtp_transports.asyncio
 import smtp_transports.blocking
@@ -539,6 +540,18 @@ class Trio(Loop):
 
 
 LOOPS: dict[str, type[Loop]] = {kind.name: kind for kind in (Blocking, Asyncio, Trio, Gevent, Uvloop)}
+
+
+@contextmanager
+def fresh_loop(name: str, caplog: pytest.LogCaptureFixture) -> Iterator[Loop]:
+    """A loop for one test; nothing is left behind it, and no server has complained."""
+    certificates()
+    LOOPS[name].prepare()
+    with nothing_left(), caplog.at_level(logging.ERROR):
+        loop = LOOPS[name]()
+        yield loop
+        loop.close()
+    assert not caplog.get_records("call")
 
 
 # --- Servers by hand

@@ -5,7 +5,6 @@ without a word.
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loops import LOOPS, Loop, begin_tls, introduce, scripted_server, welcome
-from peers import MESSAGE, RECIPIENT, SECONDS, SENDER, Peer, certificates, nothing_left
+from loops import LOOPS, Loop, begin_tls, fresh_loop, introduce, scripted_server, welcome
+from peers import MESSAGE, RECIPIENT, SECONDS, SENDER, Peer, certificates
 
 from smtp_proto import ConnectionLost, ProxyHeader, ProxyReader, Refused, RemoteProtocolError, Timer
 from smtp_proto.ops import Session
@@ -40,14 +39,9 @@ NOBODY = [
 
 @pytest.fixture(params=LOOPS)
 def loop(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Loop]:
-    """Every loop in turn; nothing is left behind it, and no server has complained."""
-    certificates()
-    LOOPS[request.param].prepare()
-    with nothing_left(), caplog.at_level(logging.ERROR):
-        loop = LOOPS[request.param]()
+    """Every loop in turn."""
+    with fresh_loop(request.param, caplog) as loop:
         yield loop
-        loop.close()
-    assert not caplog.get_records("call")
 
 
 every_way = pytest.mark.parametrize("way", WAYS)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import gc
 import io
-import logging
 import queue
 import resource
 import socket
@@ -21,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loops import LOOPS, Loop, answer_hello, begin_tls, introduce, scripted_server
-from peers import MESSAGE, RECIPIENT, SECONDS, SENDER, Peer, calling, certificates, nothing_left
+from loops import LOOPS, Loop, answer_hello, begin_tls, fresh_loop, introduce, scripted_server
+from peers import MESSAGE, RECIPIENT, SECONDS, SENDER, Peer, calling, certificates
 
 from smtp_proto import (
     ConnectionLost,
@@ -45,14 +44,9 @@ ALL = [name for name in LOOPS if name != "uvloop"]
 
 @pytest.fixture
 def loop(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Loop]:
-    """The loop of the test's `over`; nothing is left behind it, and no server has complained."""
-    certificates()
-    LOOPS[request.param].prepare()
-    with nothing_left(), caplog.at_level(logging.ERROR):
-        loop = LOOPS[request.param]()
+    """The loop of the test's `over`."""
+    with fresh_loop(request.param, caplog) as loop:
         yield loop
-        loop.close()
-    assert not caplog.get_records("call")
 
 
 def over(*names: str) -> pytest.MarkDecorator:
