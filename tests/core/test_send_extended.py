@@ -6,12 +6,14 @@ unheard, and the others get the message; a server's limits are kept, and each ou
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from helpers import drive
 from scripted import LOCK_STEP, PIPELINING, Server, connected
 
 from smtp_proto import ConnectionLost, LocalProtocolError, NotOffered, Rcpt
-from smtp_proto.ops import Status, send_message, send_messages
+from smtp_proto.ops import Delivery, Status, send_message, send_messages
 
 OFFERS = pytest.mark.parametrize("ehlo", [LOCK_STEP, PIPELINING], ids=["lock-step", "pipelining"])
 
@@ -200,12 +202,20 @@ def test_what_cannot_be_split_is_not_begun():
 
 def test_a_connection_that_dies_between_two_transactions_says_who_got_it():
     server, conn = limited("RCPTMAX=1", MAIL=["250 ok", "421 4.3.2 closing"])
-    result = None
-    try:
-        result = drive(send_message(conn, "a@x.example", TO, BODY), conn, server)
-    except ConnectionLost as lost:
-        result = lost.result
-    assert [outcome.recipient for outcome in result.accepted] == list(TO[:1])
+    delivery = Delivery()
+    with suppress(ConnectionLost):
+        drive(send_message(conn, "a@x.example", TO, BODY, delivery=delivery), conn, server)
+    assert [outcome.recipient for outcome in delivery.result().accepted] == list(TO[:1])
+    assert delivery.is_out
+
+
+def test_who_was_only_refused_before_may_be_asked_again():
+    server, conn = limited("RCPTMAX=1", MAIL=["450 later", "421 4.3.2 closing"])
+    delivery = Delivery()
+    with suppress(ConnectionLost):
+        drive(send_message(conn, "a@x.example", TO, BODY, delivery=delivery), conn, server)
+    assert delivery.result().accepted == ()
+    assert not delivery.is_out
 
 
 # A verdict for each recipient (PRDR)
