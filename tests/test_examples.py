@@ -12,6 +12,7 @@ import smtplib
 import socket
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -34,8 +35,18 @@ from peers import (
     serving,
 )
 
-from smtp_proto import ClientConnection, ConnectionLost, Mail, Reply, TimedOut, Timer
+from smtp_proto import (
+    ClientConnection,
+    ConnectionLost,
+    Mail,
+    Refused,
+    RemoteProtocolError,
+    Reply,
+    TimedOut,
+    Timer,
+)
 from smtp_proto.ops import Session, Status
+from smtp_transports.auth import AuthSettings
 from smtp_transports.blocking import connect
 from smtp_transports.handlers import Collector, Mailbox, Message
 
@@ -645,3 +656,64 @@ def test_twisted_tells_the_handler_that_the_client_is_gone(server_wire: Wire, sl
     server_wire.say(b"EHLO client.example")
     server_wire.lose(Reset())
     assert slow.ends == 1
+
+
+# --- A mechanism of one's own
+
+
+def test_spnego_shows_who_is_authenticated() -> None:
+    assert run("spnego") == (0, ["235 2.7.0 authenticated", "from EXAMPLE\\ada"], "")
+
+
+class Clerk(Collector):
+    """Keeps who was authenticated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users: list[str | None] = []
+
+    def message(self, session: Session) -> None:
+        self.users.append(session.user)
+
+
+@pytest.fixture
+def ntlm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """NTLM, and a server that knows one user by it."""
+    users = tmp_path / "users"
+    users.write_text("EXAMPLE:ada:pässword\n", "utf-8")
+    monkeypatch.setenv("NTLM_USER_FILE", str(users))
+    return load("spnego").Ntlm()
+
+
+@pytest.mark.parametrize("others", [[], ["PLAIN", "SCRAM-SHA-256"]])
+def test_a_mechanism_of_ones_own_is_used_before_the_others(ntlm: Any, others: list[str]) -> None:
+    clerk = Clerk()
+    with serving(clerk, auth=AuthSettings([*others, ntlm])) as (_, call), call() as client:
+        assert client.features.auth[-1] == "NTLM"
+        with pytest.raises(Refused, match="535"):
+            client.login("EXAMPLE\\ada", "wrong", mechanisms=[*others, ntlm])
+        assert client.login("EXAMPLE\\ada", "pässword", mechanisms=[*others, ntlm]).code == 235
+        client.send_message(SENDER, [RECIPIENT], MESSAGE)
+    assert clerk.users == ["EXAMPLE\\ada"]
+
+
+@pytest.mark.parametrize("challenge", [b"", b"NTLMSSP\0", b"hello"])
+def test_a_challenge_that_is_none_of_ntlm_is_an_error_of_the_server(ntlm: Any, challenge: bytes) -> None:
+    with (
+        listening(lambda peer: offers_ntlm(peer, challenge)) as (host, port),
+        connect(host, port) as client,
+        pytest.raises(RemoteProtocolError, match="NTLM"),
+    ):
+        client.login("EXAMPLE\\ada", "pässword", mechanisms=[ntlm])
+
+
+def offers_ntlm(peer: Peer, challenge: bytes) -> None:
+    peer.say(b"220 mx.example")
+    peer.hear(b"EHLO ")
+    peer.say(b"250-mx.example", b"250 AUTH NTLM")
+    peer.hear(b"AUTH NTLM TlRMTVNTUA")
+    peer.say(b"334 " + b64encode(challenge))
+    peer.hear(b"*")
+    peer.say(b"501 cancelled")
+    peer.hear(b"QUIT")
+    peer.say(b"221 bye")

@@ -16,7 +16,8 @@ they are given, always behind the `Session`:
     xclient(attributes)  a proxy speaks for another client; nobody may unless a hook answers 2yz
     xforward(attributes) likewise, for the log
     authenticate(question), authorize(identity)
-                         see `Authenticator`; they are answered with what a mechanism asks for
+                         see `Authenticator`; they are answered with what a mechanism asks for, and a bool, or
+                         with a refusal to say
     error(exception)     a hook raised; the client is told 451
     close()              the session is over
 
@@ -340,7 +341,7 @@ class _Dialogue:
         if result is None:
             return
         if isinstance(result, Reply):
-            self._failures += result.code == 535
+            self._failures += result.is_permanent and result.code not in _NO_FAILURE
             if self._failures > self._conn.limits.auth_failures:
                 result = Reply(code=421, enhanced="4.7.0", text="too many failures")
             self._conn.send(result)
@@ -348,6 +349,9 @@ class _Dialogue:
             self._session.user = result.authorize_as or result.user
             self._conn.send(Reply(code=235, enhanced="2.7.0", text="authenticated"))
 
+
+# These judge the words, or the mechanism; all else judges the credentials.
+_NO_FAILURE = (500, 501, 504, 538)
 
 _ACCEPTED = Reply(code=250, enhanced="2.6.0", text="message accepted")
 

@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from ..sasl import Context, Identity, Mechanism
 
 
+_FAILED = Reply(code=535, enhanced="5.7.8", text="authentication failed")
+
+
 class Authenticator(NamedTuple):
     """How a server authenticates its clients.
 
-    `mechanisms`: their names, as offered in EHLO. `make_context`: a new context for each exchange, with a new
-    nonce, and the channel bindings of this connection. `allow_plaintext`: offer also without TLS what sends
-    the secret itself.
+    `mechanisms`: as offered in EHLO, each by its name or one of your own. `make_context`: a new context for
+    each exchange, with a new nonce, and the channel bindings of this connection. `allow_plaintext`: offer
+    also without TLS what sends the secret itself.
     """
 
-    mechanisms: Sequence[str]
+    mechanisms: Sequence[str | Mechanism]
     make_context: Callable[[], Context]
     allow_plaintext: bool = False
 
@@ -48,7 +51,9 @@ def authenticate_client(
     """One exchange: who the client is; or the refusal to say; or None if the client is gone.
 
     The application answers `Decide("authenticate", question)` for each `Question` of a mechanism, and
-    `Decide("authorize", identity)` where somebody wants to act as another; what it leaves open is a no.
+    `Decide("authorize", identity)` with a bool where somebody wants to act as another. What it leaves open is
+    a no; so is a `Reply`, which is said: 432 where a password has to be changed, 534 for a mechanism that is
+    too weak for this user, 538 for one that is not for the clear. Raises `TypeError` for what is no answer.
     """
     from ..sasl import AuthFailed, Question, SASLError
 
@@ -63,7 +68,9 @@ def authenticate_client(
         while True:
             wish = exchange.send(answer)
             if isinstance(wish, Question):
-                answer = yield from _ask(wish)
+                answer = yield from _ask("authenticate", wish)
+                if isinstance(answer, Reply):
+                    return answer
                 continue
             conn.send(AuthChallenge(data=wish))
             event = yield Want.EVENT
@@ -77,17 +84,23 @@ def authenticate_client(
     except StopIteration as done:
         identity: Identity = done.value
     except AuthFailed:
-        return Reply(code=535, enhanced="5.7.8", text="authentication failed")
+        return _FAILED
     except SASLError as exc:
         return Reply(code=501, enhanced="5.5.2", text=f"{mechanism.name}: {exc}")
-    if identity.authorize_as not in ("", identity.user) and not (yield Decide("authorize", identity)):
-        return Reply(code=535, enhanced="5.7.8", text="authentication failed")
+    if identity.authorize_as not in ("", identity.user):
+        answer = yield from _ask("authorize", identity)
+        if not isinstance(answer, bool | Reply):
+            raise TypeError(f"not an answer to authorize: {type(answer).__name__}")
+        if answer is not True:
+            return _FAILED if answer is False else answer
     return identity
 
 
-def _ask(question: Any) -> Op[Any]:
-    """What the application says; silence is a no, of the type that the mechanism wants."""
-    from ..sasl import CheckPassword, CheckToken
+def _ask(hook: str, question: Any) -> Op[Any]:
+    """What the application says; silence is a no, of the type that is wanted."""
+    from ..sasl import CheckPassword, CheckToken, Identity
 
-    answer = yield Decide("authenticate", question)
-    return False if answer is None and isinstance(question, CheckPassword | CheckToken) else answer
+    answer = yield Decide(hook, question)
+    if isinstance(answer, Reply) and answer.code < 400:
+        raise TypeError(f"{hook} can only refuse with a reply, not say {answer.code}")
+    return False if answer is None and isinstance(question, CheckPassword | CheckToken | Identity) else answer

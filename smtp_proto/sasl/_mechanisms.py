@@ -7,7 +7,7 @@ server's list says of order does not count: it was not always the server who wro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from . import _cram, _oauth, _plain, _scram, _trust
@@ -147,11 +147,17 @@ MECHANISMS: tuple[Mechanism, ...] = (
 )
 """All mechanisms, the strongest first."""
 
+_EXPECTED_BINDINGS = ("tls-unique", "tls-exporter")
 
-def find_mechanism(name: str, mechanisms: Iterable[Mechanism] = MECHANISMS) -> Mechanism | None:
-    """The mechanism of this name, in whatever case; None if there is none."""
-    wanted = name.upper()
-    return next((mechanism for mechanism in mechanisms if mechanism.name == wanted), None)
+
+def find_mechanism(wanted: str | Mechanism) -> Mechanism | None:
+    """The mechanism of this name, in whatever case; None if there is none. One of your own is taken as it
+    is.
+    """
+    if not isinstance(wanted, str):
+        return wanted
+    name = wanted.upper()
+    return next((mechanism for mechanism in MECHANISMS if mechanism.name == name), None)
 
 
 def choose(
@@ -160,27 +166,33 @@ def choose(
     *,
     tls: bool,
     binding: ChannelBinding | None = None,
-    allowed: Collection[str] | None = None,
+    allowed: Collection[str | Mechanism] | None = None,
     allow_plaintext: bool = False,
-    mechanisms: Sequence[Mechanism] = MECHANISMS,
 ) -> list[Mechanism]:
     """The mechanisms that a client may use with a server, the strongest first. Empty if there are none.
 
     `offered`: what the server offers; `tls`: whether all is under TLS, whose server was verified; `binding`:
-    that of this TLS connection, if it can be had; `allowed`: the names of those to use, None for all but
-    EXTERNAL and ANONYMOUS, which must be named; `allow_plaintext`: also without TLS use those that send the
-    secret; `mechanisms`: all there are, the strongest first, to add your own.
+    that of this TLS connection, if it can be had; `allowed`: those to use, each by its name or one of your
+    own, and your own are tried first; None for all but EXTERNAL and ANONYMOUS, which must be named.
+    `allow_plaintext`: also without TLS use those that send the secret.
+
+    A server does not say which bindings it knows. `tls-unique`, and with TLS 1.3 `tls-exporter`, are those
+    that it must (RFC 5802 6.1, RFC 9266 3); with another one -PLUS is used only if it is named.
 
     Go on to the next only after a refusal of the mechanism itself (SMTP: 504, 534), and not of the
     credentials.
     """
     offers = {name.upper() for name in offered}
-    named = None if allowed is None else {name.upper() for name in allowed}
+    own = [mechanism for mechanism in allowed or () if not isinstance(mechanism, str)]
+    named = {mechanism.upper() for mechanism in allowed or () if isinstance(mechanism, str)}
+    if allowed is None:
+        named = {mechanism.name for mechanism in MECHANISMS if not mechanism.only_by_name}
+        if binding is not None and binding.kind not in _EXPECTED_BINDINGS:
+            binding = None
     fit = [
         mechanism
-        for mechanism in mechanisms
+        for mechanism in (*own, *(mechanism for mechanism in MECHANISMS if mechanism.name in named))
         if mechanism.name in offers
-        and (mechanism.name in named if named is not None else not mechanism.only_by_name)
         and (tls or allow_plaintext or not mechanism.sends_secret)
         and (binding is not None or not mechanism.needs_binding)
         and _has_what_is_needed(credentials, mechanism)

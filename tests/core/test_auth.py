@@ -23,6 +23,7 @@ from smtp_proto import (
     NotOffered,
     Refused,
     RemoteProtocolError,
+    Reply,
     State,
 )
 from smtp_proto.ops import Authenticator, NextToken, authenticate, greet, hello
@@ -289,7 +290,17 @@ def test_who_fails_too_often_is_shown_the_door():
     assert there.over
 
 
-@pytest.mark.parametrize(("allowed", "code"), [(None, 535), (False, 535), (True, 235)])
+@pytest.mark.parametrize(
+    ("allowed", "code"),
+    [
+        (None, 535),
+        (False, 535),
+        (True, 235),
+        (Reply(code=550, text="not you"), 550),
+        (Reply(code=250), 454),
+        ("yes", 454),
+    ],
+)
 def test_to_act_as_another_is_for_the_application_to_allow(allowed, code):
     there = site(hooks={"authorize": allowed})
     conn, wire = meet(there)
@@ -298,8 +309,9 @@ def test_to_act_as_another_is_for_the_application_to_allow(allowed, code):
         assert login(conn, wire, credentials, mechanisms=["SCRAM-SHA-256"]).code == 235
         assert there.session.user == "grace"
     else:
-        with pytest.raises(Refused, match="535"):
+        with pytest.raises(Refused, match=str(code)):
             login(conn, wire, credentials, mechanisms=["SCRAM-SHA-256"])
+        assert there.session.user is None
     assert [name for name in there.names if name == "authorize"] == ["authorize"]
 
 
@@ -323,6 +335,28 @@ def test_an_application_that_fails_is_no_refusal():
     conn, wire = meet(there)
     for name in ("PLAIN", "SCRAM-SHA-256", "EXTERNAL"):
         with pytest.raises(Refused, match="535"):
+            login(conn, wire, ADA, mechanisms=[name])
+
+
+@pytest.mark.parametrize("name", WITH_PASSWORD)
+@pytest.mark.parametrize(
+    ("answer", "code", "tries"),
+    [
+        (Reply(code=432, enhanced="4.7.12", text="choose a new password"), 432, 9),
+        (Reply(code=534, enhanced="5.7.9", text="too weak for you"), 534, 5),
+        (Reply(code=538, enhanced="5.7.11", text="not in the clear"), 538, 9),
+        (Reply(code=235, text="come in"), 454, 9),
+    ],
+)
+def test_an_application_may_say_itself_how_it_refuses(name, answer, code, tries):
+    there = site(hooks={"authenticate": answer})
+    conn, wire = meet(there)
+    for _ in range(tries):
+        with pytest.raises(Refused, match=str(code)):
+            login(conn, wire, ADA, mechanisms=[name])
+    assert not there.conn.authenticated
+    if tries == 5:
+        with pytest.raises(Refused, match="421"):
             login(conn, wire, ADA, mechanisms=[name])
 
 

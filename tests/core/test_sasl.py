@@ -292,6 +292,12 @@ def test_who_can_bind_binds() -> None:
     assert chosen(*SCRAM, binding=BINDING, allowed=["SCRAM-SHA-256"]) == ["SCRAM-SHA-256"]
 
 
+def test_a_binding_that_not_every_server_knows_is_used_when_asked_for_by_name() -> None:
+    end_point = ChannelBinding("tls-server-end-point", b"x" * 32)
+    assert chosen(*SCRAM, binding=end_point) == ["SCRAM-SHA-256", "SCRAM-SHA-1"]
+    assert chosen(*SCRAM, binding=end_point, allowed=SCRAM) == ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS"]
+
+
 def test_some_are_used_when_asked_for_by_name_and_some_cannot_act_for_others() -> None:
     assert chosen(*NAMES, allowed=["anonymous", "external"]) == ["EXTERNAL", "ANONYMOUS"]
     assert chosen(*NAMES, allowed=["ANONYMOUS"], credentials=Credentials()) == ["ANONYMOUS"]
@@ -321,9 +327,10 @@ class Knock:
 
 def test_a_mechanism_from_outside() -> None:
     knock: Mechanism = Knock()
-    mechanisms = (knock, *MECHANISMS)
-    assert chosen("X-KNOCK", "PLAIN", mechanisms=mechanisms) == ["X-KNOCK", "PLAIN"]
-    assert find_mechanism("x-knock", mechanisms) is knock
+    assert chosen("X-KNOCK", "PLAIN", "LOGIN", allowed=["plain", knock]) == ["X-KNOCK", "PLAIN"]
+    assert chosen("PLAIN", allowed=[knock]) == []
+    assert chosen("X-KNOCK", *NAMES, allowed=[knock, *MECHANISMS])[:2] == ["X-KNOCK", "EXTERNAL"]
+    assert find_mechanism(knock) is knock
 
 
 # --- What is said of failures

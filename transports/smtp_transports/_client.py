@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from smtp_proto import ClientConnection, ProxyHeader, Rcpt, Reply, ops
 from smtp_proto.ops import Delivery, Outgoing, SendResult, StartTLSPolicy, Transfer
@@ -23,6 +23,9 @@ from ._answers import (
 )
 from ._facade import Facade
 from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
+
+if TYPE_CHECKING:
+    from smtp_proto.sasl import Mechanism
 
 _NONE: Mapping[str, Any] = {}
 
@@ -72,15 +75,15 @@ class Client(Facade):
         *,
         token: Token | None = None,
         authorize_as: str = "",
-        mechanisms: Collection[str] | None = None,
+        mechanisms: Collection[str | Mechanism] | None = None,
         allow_plaintext: bool = False,
     ) -> Reply:
         """AUTH, with the strongest mechanism that both sides have and that fits what is given.
 
         `token`: an OAuth access token, or what gives one: called with False, and with True for a new one
         because the server refused the last. `authorize_as`: whom to act as, if not as `user`. `mechanisms`:
-        the names of those to use. `allow_plaintext`: send the secret itself also in the clear. See
-        `smtp_proto.ops.authenticate` for what it raises.
+        those to use, each by its name or one of your own. `allow_plaintext`: send the secret itself also in
+        the clear. See `smtp_proto.ops.authenticate` for what it raises.
         """
         credentials = {"user": user, "password": password, "authorize_as": authorize_as}
         op = self._authenticating(credentials, token, mechanisms, allow_plaintext)
@@ -252,15 +255,15 @@ class AsyncClient(Facade):
         *,
         token: AsyncToken | None = None,
         authorize_as: str = "",
-        mechanisms: Collection[str] | None = None,
+        mechanisms: Collection[str | Mechanism] | None = None,
         allow_plaintext: bool = False,
     ) -> Reply:
         """AUTH, with the strongest mechanism that both sides have and that fits what is given.
 
         `token`: an OAuth access token, or what gives one: called with False, and with True for a new one
         because the server refused the last. `authorize_as`: whom to act as, if not as `user`. `mechanisms`:
-        the names of those to use. `allow_plaintext`: send the secret itself also in the clear. See
-        `smtp_proto.ops.authenticate` for what it raises.
+        those to use, each by its name or one of your own. `allow_plaintext`: send the secret itself also in
+        the clear. See `smtp_proto.ops.authenticate` for what it raises.
         """
         credentials = {"user": user, "password": password, "authorize_as": authorize_as}
         op = self._authenticating(credentials, token, mechanisms, allow_plaintext)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smtp_proto import ClientConnection, Features, Greeting, Reply, ops
 from smtp_proto.ops import Delivery, Outgoing, SendResult
 
 from ._answers import is_message
 from ._run import AsyncDriver, Driver
+
+if TYPE_CHECKING:
+    from smtp_proto.sasl import Mechanism
 
 
 class Facade:
@@ -44,7 +47,7 @@ class Facade:
         self,
         credentials: Mapping[str, Any],
         token: object,
-        mechanisms: Collection[str] | None,
+        mechanisms: Collection[str | Mechanism] | None,
         allow_plaintext: bool,
     ) -> ops.Op[Reply]:
         from smtp_proto.sasl import Context, Credentials

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smtp_proto.ops import Authenticator, Session
+
+if TYPE_CHECKING:
+    from smtp_proto.sasl import Mechanism
 
 __all__ = ["AuthSettings"]
 
@@ -14,13 +17,13 @@ __all__ = ["AuthSettings"]
 class AuthSettings(NamedTuple):
     """How a server authenticates clients: give it as `auth`. The handler's `authenticate` knows the users.
 
-    `mechanisms`: their names, such as `SCRAM-SHA-256` and `PLAIN`. `required`: take no mail without.
-    `allow_plaintext`: offer also in the clear what sends the secret itself. `secret`: 16 octets or more, for
-    what a user who does not exist is told; give one that stays the same, or who asks twice after a restart
-    sees the difference. `iterations`: what SCRAM tells such a user; give what the others have.
+    `mechanisms`: their names, such as `SCRAM-SHA-256` and `PLAIN`, or some of your own. `required`: take no
+    mail without. `allow_plaintext`: offer also in the clear what sends the secret itself. `secret`: 16 octets
+    or more, for what a user who does not exist is told; give one that stays the same, or who asks twice after
+    a restart sees the difference. `iterations`: what SCRAM tells such a user; give what the others have.
     """
 
-    mechanisms: Sequence[str]
+    mechanisms: Sequence[str | Mechanism]
     required: bool = False
     allow_plaintext: bool = False
     secret: bytes = secrets.token_bytes(16)
