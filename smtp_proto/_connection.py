@@ -20,7 +20,7 @@ from ._features import Features
 from ._limits import Limits, Quota
 from ._receive_buffer import ReceiveBuffer
 from ._replies import Reply
-from ._state import IN_TRANSACTION, Machine, State
+from ._state import IN_TRANSACTION, Machine, Opening, State
 
 
 class Signal(Enum):
@@ -202,4 +202,4 @@ def refusal(cause: ProtocolError) -> Reply:
 
 def name(command: Command) -> str:
     """What `command` is called in an error."""
-    return type(command).__name__
+    return "the opening" if isinstance(command, Opening) else type(command).__name__
