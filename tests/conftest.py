@@ -1,7 +1,11 @@
-"""Hypothesis profiles: `ci` is deterministic and quick, `long` is random and thorough (by hand)."""
+"""Hypothesis profiles: `ci` is deterministic and quick, `long` is random and thorough (by hand). And a net
+for secrets that get out.
+"""
 
 import os
 
+import leaks
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -14,3 +18,7 @@ settings.register_profile(
 )
 settings.register_profile("long", max_examples=5_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(leaks)

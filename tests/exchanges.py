@@ -181,15 +181,6 @@ def refused(exchange: Exchange, application: Callable[[Question], object]) -> SA
     return caught.value
 
 
-def everything_said_of(error: BaseException | None) -> str:
-    """An exception's text, with all its attributes, and those of what it came from."""
-    said = ""
-    while error is not None:
-        said += f"{error!r} {error} {vars(error)} {getattr(error, 'object', '')} "
-        error = error.__cause__ or error.__context__
-    return said
-
-
 # --- Strategies: names and passwords that RFC 4013 allows, also as stored strings
 
 

@@ -18,7 +18,6 @@ from exchanges import (
     Application,
     Exchange,
     client_context,
-    everything_said_of,
     keys,
     mechanism_of,
     refused,
@@ -26,6 +25,7 @@ from exchanges import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from leaks import everything_said_of
 
 import smtp_proto.sasl
 from smtp_proto.sasl import (

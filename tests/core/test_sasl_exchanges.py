@@ -13,13 +13,13 @@ from exchanges import (
     Exchange,
     Tamper,
     client_context,
-    everything_said_of,
     mechanism_of,
     refused,
     server_context,
 )
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from leaks import everything_said_of
 
 from smtp_proto.sasl import AuthFailed, Credentials, Identity, SASLError
 

@@ -24,7 +24,6 @@ from exchanges import (
     Exchange,
     Tamper,
     client_context,
-    everything_said_of,
     keys,
     mechanism_of,
     refused,
@@ -32,6 +31,7 @@ from exchanges import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from leaks import everything_said_of
 
 from smtp_proto.sasl import (
     LEAST_ITERATIONS,
