@@ -87,25 +87,27 @@ def test_a_client_may_be_known_already_or_not_at_all(loop: Loop, tmp_path: Path)
 
 
 def test_scram_is_bound_to_a_tls_that_can_be_bound(loop: Loop, tmp_path: Path) -> None:
-    used: list[str] = []
+    bound = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS")
+    used: list[tuple[str, str]] = []
 
     class Bound(Users):
         def authenticate(self, session: Any, question: Any) -> object:
-            used.append(session.ssl_object.version())
+            used.append((session.ssl_object.version(), question.mechanism))
             return super().authenticate(session, question)
 
     async def scene() -> None:
-        auth = AuthSettings(["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"])
+        auth = AuthSettings([*bound, "SCRAM-SHA-256"])
         for handler in loop.dresses(Bound()):
             async with loop.serving(handler, "tls", folder=tmp_path, auth=auth) as (_, there):
                 context = there["context"]
                 context.maximum_version = ssl.TLSVersion.TLSv1_2
                 try:
-                    async with loop.connect(**there) as client:
-                        assert client.features.auth == ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256")
-                        assert (await client.login("ada", "pässword")).code == 235
-                        with pytest.raises(LocalProtocolError, match="authenticated already"):
-                            await client.login("ada", "pässword")
+                    for names in (None, *([name] for name in bound)):
+                        async with loop.connect(**there) as client:
+                            assert client.features.auth == (*bound, "SCRAM-SHA-256")
+                            assert (await client.login("ada", "pässword", mechanisms=names)).code == 235
+                            with pytest.raises(LocalProtocolError, match="authenticated already"):
+                                await client.login("ada", "pässword")
                 finally:
                     context.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
                 async with loop.connect(**there) as client:
@@ -113,7 +115,12 @@ def test_scram_is_bound_to_a_tls_that_can_be_bound(loop: Loop, tmp_path: Path) -
                     assert (await client.login("ada", "pässword")).code == 235
 
     loop.run(scene)
-    assert used[:2] == ["TLSv1.2", "TLSv1.3"]
+    assert used[:4] == [
+        ("TLSv1.2", "SCRAM-SHA-256"),
+        ("TLSv1.2", "SCRAM-SHA-256"),
+        ("TLSv1.2", "SCRAM-SHA-1"),
+        ("TLSv1.3", "SCRAM-SHA-256"),
+    ]
 
 
 def test_a_token_is_fetched_when_it_is_needed_and_once_more(loop: Loop, tmp_path: Path) -> None:
@@ -132,10 +139,11 @@ def test_a_token_is_fetched_when_it_is_needed_and_once_more(loop: Loop, tmp_path
             auth = AuthSettings(NAMES)
             async with loop.serving(handler, "tls", folder=tmp_path, auth=auth) as (_, there):
                 for form in forms:
-                    async with loop.connect(**there) as client:
-                        assert (await client.login("ada", token=form)).code == 235
-                        assert asked == [False, True]
-                        asked.clear()
+                    for names in (None, ["OAUTHBEARER"], ["XOAUTH2"]):
+                        async with loop.connect(**there) as client:
+                            assert (await client.login("ada", token=form, mechanisms=names)).code == 235
+                            assert asked == [False, True]
+                            asked.clear()
                 async with loop.connect(**there) as client:
                     with pytest.raises(Refused, match="535"):
                         await client.login("ada", token="old")
