@@ -1,5 +1,6 @@
 PYTHON ?= python3
 VENV ?= .venv
+SECONDS ?= 60
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -8,17 +9,19 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 PLAIN := $(VENV)/.installed-plain
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
+FUZZ := $(VENV)/.installed-fuzz
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Under -j two pips would write into one venv.
 .NOTPARALLEL:
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test check fuzz bench docs clean
 
 help:
 	@echo 'make demo    send a message through an embedded server and compare what arrived'
 	@echo 'make test    the whole test suite'
 	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O'
+	@echo 'make fuzz    what reads octets, by atheris, for SECONDS=$(SECONDS) in all'
 	@echo 'make bench   the core and the drop-in, beside smtplib and aiosmtpd'
 	@echo 'make docs    run the examples of README.md and docs/'
 	@echo 'make clean   remove the venvs, build leftovers and caches'
@@ -40,6 +43,9 @@ check: $(DEV)
 	$(PY) -bb -m coverage run -m pytest tests/core
 	$(PY) -m coverage report
 	$(PY) -O -bb -m smtp_transports demo
+
+fuzz: $(FUZZ)
+	$(PY) fuzz/run.py --seconds $(SECONDS)
 
 bench: $(BENCH)
 	$(PY) bench/core.py
@@ -68,4 +74,8 @@ $(DEV): pyproject.toml | $(VENV)/pyvenv.cfg
 
 $(BENCH): pyproject.toml | $(VENV)/pyvenv.cfg
 	$(PIP) -e '.[bench]'
+	@touch $(PLAIN) $@
+
+$(FUZZ): pyproject.toml | $(VENV)/pyvenv.cfg
+	$(PIP) -e '.[fuzz]'
 	@touch $(PLAIN) $@
