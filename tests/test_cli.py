@@ -576,7 +576,13 @@ def served(*options: str, end: int = signal.SIGTERM) -> Iterator[tuple[str, list
     command = [*PYTHON, "serve", "--domain", "mx.example", *options]
     pipe = subprocess.PIPE
     printed: list[str] = []
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=ENVIRONMENT) as process:
+    # Who runs these tests in the background has SIGINT ignored, and so would what is started here.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=ENVIRONMENT)
+    finally:
+        signal.signal(signal.SIGINT, ours)
+    with process:
         assert process.stdout is not None
         try:
             line = process.stdout.readline()
