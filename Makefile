@@ -40,7 +40,7 @@ check: $(DEV)
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
-	$(PY) -bb -m coverage run -m pytest tests/core
+	$(PY) -bb -m coverage run -m pytest tests/core tests/kit
 	$(PY) -m coverage report
 	$(PY) -O -bb -m smtp_transports demo
 
