@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from functools import cache
+from enum import Enum
+from functools import cache, wraps
+from inspect import Parameter, Signature, signature
 from itertools import pairwise
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, Protocol, TypeVar
+
+import pytest
 
 from smtp_proto import (
     NEED_DATA,
@@ -60,6 +66,59 @@ ALL_FEATURES = Features(
 )
 
 
+def every(
+    names: str | tuple[str, ...],
+    cases: Iterable[Any],
+    *,
+    ids: Iterable[str] | Callable[[Any], str] | None = None,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """As `pytest.mark.parametrize`, but in one test: it runs all cases, and names those that fail.
+
+    For many small cases, on each of which pytest itself would spend more time than they need. What has
+    marks, such as xfail, is a test of its own.
+    """
+    wanted = [names] if isinstance(names, str) else names
+    labels = iter(ids) if isinstance(ids, Iterable) else None
+    together: dict[str, dict[str, Any]] = {}
+    alone = []
+    for case in cases:
+        given = case if isinstance(case, type(pytest.param())) else None
+        values = given.values if given else case if len(wanted) > 1 else (case,)
+        label = (given and given.id) or (next(labels) if labels else ", ".join(map(ids or repr, values)))
+        while label in together:
+            label += ", again"
+        table = {label: dict(zip(wanted, values, strict=True))}
+        if given and given.marks:
+            alone.append(pytest.param(table, id=label, marks=given.marks))
+        else:
+            together |= table
+    assert together, "no cases"
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        @wraps(test)
+        def run(cases: dict[str, dict[str, Any]] = together, **others: Any) -> None:
+            failures: list[BaseException] = []
+            for label, values in cases.items():
+                try:
+                    test(**values, **others)
+                except (Exception, pytest.fail.Exception) as exc:
+                    exc.add_note(f"Case: {label}")
+                    failures.append(exc)
+            if len(cases) == len(failures) == 1:
+                raise failures[0]
+            if failures:
+                raise BaseExceptionGroup(f"{len(failures)} of {len(cases)} cases fail", failures)
+
+        left = [each for each in signature(test).parameters.values() if each.name not in wanted]
+        if alone:
+            left.append(Parameter("cases", Parameter.KEYWORD_ONLY))
+        run.__signature__ = Signature(left)  # type: ignore[attr-defined]
+        groups = [pytest.param(together, id="all"), *alone]
+        return pytest.mark.parametrize("cases", groups)(run) if alone else run
+
+    return decorate
+
+
 def pieces(data: bytes, cuts: list[int]) -> Iterator[bytes]:
     """`data` cut at these offsets, empty pieces left out."""
     edges = [0, *sorted(cut for cut in set(cuts) if 0 < cut < len(data)), len(data)]
@@ -101,20 +160,51 @@ def feed(conn: ClientConnection | ServerConnection, *chunks: bytes) -> list[Any]
     return events
 
 
-def snapshot(thing: object) -> Any:
+@cache
+def _slots(kind: type) -> tuple[str, ...]:
+    """What makes up a thing of this class; nothing if it is a value."""
+    if issubclass(kind, Message | str | Features | Limits) or not kind.__module__.startswith("smtp_proto"):
+        return ()
+    return tuple(slot for cls in kind.__mro__ for slot in getattr(cls, "__slots__", ()))
+
+
+def snapshot(thing: Any) -> Any:
     """All that a connection knows, as a value: equal as long as nothing changed."""
-    if isinstance(thing, Message | str | Features | Limits):
-        return thing
-    if isinstance(thing, list | tuple | deque):
-        return [snapshot(item) for item in thing]
-    if isinstance(thing, bytearray):
-        return bytes(thing)
-    if isinstance(thing, ClientConnection | ServerConnection):
+    kind = type(thing)
+    if kind is ClientConnection or kind is ServerConnection:
         assert thing.state  # a client predicts where it will be when it is asked
-    slots = [slot for cls in type(thing).__mro__ for slot in getattr(cls, "__slots__", ())]
-    if not type(thing).__module__.startswith("smtp_proto") or not slots:
-        return thing
-    return {slot: snapshot(getattr(thing, slot)) for slot in slots}
+    if slots := _slots(kind):
+        return {slot: snapshot(getattr(thing, slot)) for slot in slots}
+    if isinstance(thing, list | tuple | deque) and kind is not Limits:
+        return [snapshot(item) for item in thing]
+    return bytes(thing) if kind is bytearray else thing
+
+
+# What never changes, so that copies may share it; classes and functions among it.
+_SHARED = (Message, Features, Limits, Enum, type, FunctionType, BuiltinFunctionType)
+
+
+def copies(thing: _T) -> Callable[[], _T]:
+    """Makes copies of `thing` as it is now: pickled once, and unpickled for each."""
+    shared: list[object] = []
+
+    class Freezer(pickle.Pickler):
+        def persistent_id(self, part: object) -> int | None:
+            if not isinstance(part, _SHARED):
+                return None
+            shared.append(part)
+            return len(shared) - 1
+
+    frozen = io.BytesIO()
+    Freezer(frozen).dump(thing)
+    octets = frozen.getvalue()
+
+    def copy() -> _T:
+        thawer = pickle.Unpickler(io.BytesIO(octets))
+        thawer.persistent_load = shared.__getitem__
+        return thawer.load()
+
+    return copy
 
 
 def whole(octets: bytes) -> Iterable[bytes]:
@@ -203,10 +293,10 @@ def _walk_to(state: State, chunk: Bdat, **options: Any) -> Pair:
 
 
 @cache
-def _frozen(what: str, state: State, chunk: Bdat, **options: Any) -> bytes:
-    """A walk is made once, and thawed for each test: many of them walk thousands of times."""
+def _copies(what: str, state: State, chunk: Bdat, **options: Any) -> Callable[[], Any]:
+    """A walk is made once, and copied for each test: many of them walk thousands of times."""
     pair = _walk_to(state, chunk, **options)
-    return pickle.dumps(pair if what == "pair" else getattr(pair, what))
+    return copies(pair if what == "pair" else getattr(pair, what))
 
 
 def pair_in(
@@ -219,18 +309,18 @@ def pair_in(
 ) -> Pair:
     """A pair of which both ends are in `state`; in CHUNK, `chunk` is what is under way."""
     if client is None and server is None:
-        return pickle.loads(_frozen("pair", state, chunk, **options))
+        return _copies("pair", state, chunk, **options)()
     return _walk_to(state, chunk, client=client, server=server, **options)
 
 
 def client_in(state: State, *, chunk: Bdat = _CHUNK, **options: Any) -> ClientConnection:
     """A client in `state`, as in `pair_in`."""
-    return pickle.loads(_frozen("client", state, chunk, **options))
+    return _copies("client", state, chunk, **options)()
 
 
 def server_in(state: State, *, chunk: Bdat = _CHUNK, **options: Any) -> ServerConnection:
     """A server in `state`, as in `pair_in`."""
-    return pickle.loads(_frozen("server", state, chunk, **options))
+    return _copies("server", state, chunk, **options)()
 
 
 # Operations, driven in memory

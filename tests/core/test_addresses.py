@@ -6,6 +6,7 @@ import pickle
 from copy import copy, deepcopy
 
 import pytest
+from helpers import every
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -162,7 +163,7 @@ LITERALS = st.one_of(
 )
 
 
-@pytest.mark.parametrize(("text", "local_part", "domain"), LEGAL)
+@every(("text", "local_part", "domain"), LEGAL)
 def test_a_legal_address_keeps_its_spelling_and_knows_its_parts(
     text: str, local_part: str, domain: str | None
 ):
@@ -291,7 +292,7 @@ def test_utf8_xtext_takes_utf8_and_numbers_in_both_cases(octets: bytes, text: st
     assert utf8_xtext_decode(octets) == text
 
 
-@pytest.mark.parametrize(
+@every(
     "octets",
     [
         b"\\",
@@ -316,7 +317,7 @@ def test_what_is_no_utf8_xtext_is_refused(octets: bytes):
 # The functions of the grammar that judge what a pattern alone cannot
 
 
-@pytest.mark.parametrize(
+@every(
     "octets",
     [b"", b"+1", b"-1", b" 1", b"1 ", b"1_0", b"\xb2", "²".encode(), "١".encode(), b"0x1", b"1.", b"1" * 21],
 )

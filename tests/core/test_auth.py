@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from helpers import drive
+from helpers import drive, every
 from scripted import Server, connected
 from test_serve import EHLO, MAIL, Site, Wire
 
@@ -105,7 +105,7 @@ def login(conn, wire, credentials, *, bindings=(BINDING,), ask=None, **options):
 ADA = Credentials("ada", "pässword")
 
 
-@pytest.mark.parametrize("name", ALL)
+@every("name", ALL)
 def test_every_mechanism_leads_in(name):
     there = site()
     conn, wire = meet(there)
@@ -338,8 +338,8 @@ def test_an_application_that_fails_is_no_refusal():
             login(conn, wire, ADA, mechanisms=[name])
 
 
-@pytest.mark.parametrize("name", WITH_PASSWORD)
-@pytest.mark.parametrize(
+@every("name", WITH_PASSWORD)
+@every(
     ("answer", "code", "tries"),
     [
         (Reply(code=432, enhanced="4.7.12", text="choose a new password"), 432, 9),

@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from helpers import ALL_FEATURES, client_in, drain, feed, pair_in, server_in, snapshot, until_error
+from helpers import ALL_FEATURES, client_in, drain, every, feed, pair_in, server_in, snapshot, until_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import Cutter, cutters, replies
@@ -152,7 +152,7 @@ def test_features_are_those_of_the_last_hello() -> None:
     assert client.features == {}
 
 
-@pytest.mark.parametrize(
+@every(
     ("features", "tls", "situation", "command"),
     [
         ({"STARTTLS": ()}, False, State.READY, StartTLS()),
@@ -248,7 +248,7 @@ MAY_BE_ANYWHERE: dict[Command, State] = {
 ANYTHING: list[Command] = [*MUST_BE_LAST, *MAY_BE_ANYWHERE, Lhlo(domain="a.example"), CHUNK, TEXT, END]
 
 
-@pytest.mark.parametrize("command", MUST_BE_LAST, ids=lambda command: type(command).__name__)
+@every("command", MUST_BE_LAST, ids=lambda command: type(command).__name__)
 def test_behind_these_nothing_is_said_before_the_answer(command: Command) -> None:
     client = client_in(MUST_BE_LAST[command])
     client.send(command)
@@ -375,10 +375,8 @@ def test_after_354_a_lone_dot_gives_up_the_message() -> None:
 EARLY = [b"250 ok\r\n", b"250-two\r\n250 lines\r\n", b"354 go\r\n", b"220 mx\r\n"]
 
 
-@pytest.mark.parametrize("early", EARLY)
-@pytest.mark.parametrize(
-    "command", [MAIL, Rset(), Noop(), Quit(), Ehlo(domain="a"), StartTLS(), Auth(mechanism="PLAIN")]
-)
+@every("early", EARLY)
+@every("command", [MAIL, Rset(), Noop(), Quit(), Ehlo(domain="a"), StartTLS(), Auth(mechanism="PLAIN")])
 def test_a_reply_that_began_before_its_command_was_said_is_not_believed(
     command: Command, early: bytes
 ) -> None:
@@ -431,8 +429,8 @@ def under_way(name: str) -> tuple[ClientConnection, list[Command]]:
     return client, rest
 
 
-@pytest.mark.parametrize("name", UNDER_WAY)
-@pytest.mark.parametrize("wire", [b"250 taken\r\n", b"250-taken\r\n250 indeed\r\n", b"354 go\r\n"])
+@every("name", UNDER_WAY)
+@every("wire", [b"250 taken\r\n", b"250-taken\r\n250 indeed\r\n", b"354 go\r\n"])
 def test_a_positive_verdict_before_the_end_of_the_message_is_never_believed(name: str, wire: bytes) -> None:
     for cut in range(1, len(wire) + 1):
         client, rest = under_way(name)
@@ -449,8 +447,8 @@ def test_a_positive_verdict_before_the_end_of_the_message_is_never_believed(name
             client.next_event()
 
 
-@pytest.mark.parametrize("name", UNDER_WAY)
-@pytest.mark.parametrize("code", [421, 452, 552])
+@every("name", UNDER_WAY)
+@every("code", [421, 452, 552])
 def test_a_refusal_before_the_end_of_the_message_ends_the_conversation(name: str, code: int) -> None:
     """Nobody knows whether the rest is still wanted; what the server said is heard all the same."""
     for finish in (False, True):
@@ -633,7 +631,7 @@ def test_an_exchange_goes_on_until_it_is_answered() -> None:
     assert (client.state, client.authenticated) == (State.READY, False)
 
 
-@pytest.mark.parametrize("code", [200, 235, 250, 299, 432, 454, 500, 534, 535])
+@every("code", [200, 235, 250, 299, 432, 454, 500, 534, 535])
 def test_only_235_authenticates(code: int) -> None:
     for said in (Auth(mechanism="PLAIN"), AuthResponse(data=b"x")):
         client = client_in(State.AUTH if isinstance(said, AuthResponse) else State.READY)
@@ -811,7 +809,7 @@ def test_each_phase_has_its_timer() -> None:
 # The end of the stream
 
 
-@pytest.mark.parametrize("state", State)
+@every("state", State)
 def test_the_end_of_the_stream_is_an_error_unless_nothing_is_due(state: State) -> None:
     for partial in (b"", b"2", b"250-ok\r\n"):
         client = client_in(state)
@@ -932,7 +930,7 @@ def test_a_reply_has_limits_to_the_octet(limits: Limits, fits: bytes, too_much: 
         assert (len(events), error is None) == ((1, True) if taken else (0, False))
 
 
-@pytest.mark.parametrize("state", State)
+@every("state", State)
 def test_a_connection_is_usable_until_it_is_over_or_the_peer_is_at_fault(state: State) -> None:
     pair = pair_in(state)
     for conn in (pair.client, pair.server):

@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple
 
 import pytest
-from helpers import ALL_FEATURES
+from helpers import ALL_FEATURES, every
 from vectors import COMMON, COUNTS, Vector, latin1, load, octets, ways
 
 from smtp_proto import (
@@ -137,7 +137,7 @@ def vectors(kind: str) -> list[Vector]:
     return [vector for vector in load(KINDS[kind].file) if KINDS[kind].belongs(vector)]
 
 
-def each(kind: str) -> pytest.MarkDecorator:
+def each(kind: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Run the test once for each vector of this kind."""
 
     def parameter(vector: Vector) -> Any:
@@ -145,7 +145,7 @@ def each(kind: str) -> pytest.MarkDecorator:
         marks = [pytest.mark.xfail(reason=reason, raises=AssertionError, strict=True)] if reason else []
         return pytest.param(vector, id=vector["id"], marks=marks)
 
-    return pytest.mark.parametrize("vector", [parameter(vector) for vector in vectors(kind)])
+    return every("vector", [parameter(vector) for vector in vectors(kind)])
 
 
 def test_no_vector_is_left_out():

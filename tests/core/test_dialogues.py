@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from helpers import drive, steps
+from helpers import drive, every, steps
 from vectors import COMMON, COUNTS, Vector, load, octets, ways
 
 from smtp_proto import (
@@ -63,7 +63,7 @@ def why_not_played(vector: Vector) -> str | None:
     return NOT_PLAYED.get(vector["id"])
 
 
-def each(role: str) -> pytest.MarkDecorator:
+def each(role: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Run the test once for each dialogue of this role, in one piece and octet by octet."""
 
     def parameter(vector: Vector) -> Any:
@@ -72,7 +72,7 @@ def each(role: str) -> pytest.MarkDecorator:
             vector, id=vector["id"], marks=[pytest.mark.skip(reason=reason)] if reason else []
         )
 
-    return pytest.mark.parametrize("vector", [parameter(v) for v in DIALOGUES if v["role"] == role])
+    return every("vector", [parameter(v) for v in DIALOGUES if v["role"] == role])
 
 
 # The keys that the runners look at, of a step all that come together.

@@ -8,6 +8,7 @@ from copy import copy
 from typing import Any
 
 import pytest
+from helpers import every
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +31,7 @@ WORDS = st.text([chr(point) for point in range(0x21, 0x7F)], min_size=1, max_siz
 # EHLO
 
 
-@pytest.mark.parametrize(
+@every(
     ("lines", "features"),
     [
         ([], {}),
@@ -80,7 +81,7 @@ def test_what_a_server_offers_comes_back_from_its_lines(offered: dict[str, list[
     assert hash(Features.from_lines(features.lines)) == hash(features)
 
 
-@pytest.mark.parametrize(
+@every(
     "offered",
     [
         {"": ()},
@@ -118,7 +119,7 @@ def test_keywords_are_offered_in_upper_case_and_words_as_they_are():
     assert repr(features) == "{'AUTH': ('plain', 'LOGIN', 'PLAIN'), 'SIZE': ('7',)}"
 
 
-@pytest.mark.parametrize(
+@every(
     ("word", "size"),
     [
         ("1", 1),
@@ -149,7 +150,7 @@ def test_a_limit_is_one_to_six_digits(value: str):
     assert offered.limits == {"RCPTMAX": int(value), "MAILMAX": 5, "X_Y": 7}
 
 
-@pytest.mark.parametrize(
+@every(
     "words",
     [
         (),
@@ -387,7 +388,7 @@ def test_every_parameter_is_in_the_tables_of_this_test():
         assert {(verb, name) for verb, name, *_ in table} >= set(PARAMETERS)
 
 
-@pytest.mark.parametrize(("verb", "name", "given", "wire", "received"), LEGAL)
+@every(("verb", "name", "given", "wire", "received"), LEGAL)
 def test_a_parameter_round_trips(verb: str, name: str, given: Any, wire: str, received: Any):
     word = Parameters(verb, {name: given}).text[1:]
     assert word == name + wire
@@ -451,7 +452,7 @@ def test_the_number_of_parameters_is_limited_exactly():
         parse_parameters("MAIL", words, 4)
 
 
-@pytest.mark.parametrize(
+@every(
     ("verb", "name", "value", "keyword"),
     [
         *[(verb, name, None, entry.keyword) for (verb, name), entry in PARAMETERS.items()],

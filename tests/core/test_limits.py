@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import pickle
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
@@ -12,9 +11,9 @@ from time import process_time
 from typing import Any, NamedTuple
 
 import pytest
-from helpers import ALL_FEATURES, feed, pieces
-from hypothesis import given
-from hypothesis import strategies as st
+from helpers import ALL_FEATURES, copies, feed, pieces
+from hypothesis import assume, given
+from strategies import several
 
 from smtp_proto import (
     NEED_DATA,
@@ -232,17 +231,17 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_what_reaches_a_limit_passes_and_one_more_does_not_for_every_cut(case: Case):
     limits = Limits()._replace(**{case.field: case.limit})
-    begun = pickle.dumps(case.begin(limits))
+    begun = copies(case.begin(limits))
     for excess in (0, 1):
         stream = case.stream(case.limit + excess)
-        expected = codes(pickle.loads(begun), [stream])
+        expected = codes(begun(), [stream])
         if excess:
             assert expected[-1] == case.code
         else:
             assert case.code not in expected
-        assert codes(pickle.loads(begun), single(stream)) == expected
+        assert codes(begun(), single(stream)) == expected
         for at in range(1, len(stream)):
-            assert codes(pickle.loads(begun), [stream[:at], stream[at:]]) == expected, at
+            assert codes(begun(), [stream[:at], stream[at:]]) == expected, at
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 3])
@@ -267,28 +266,26 @@ def test_without_a_limit_a_message_has_any_size():
 
 
 @given(
-    commands=st.lists(
-        st.sampled_from(
-            [
-                b"NOOP " + b"x" * 80,
-                b"AUTH PLAIN " + b"A" * 120,
-                b"MAIL FROM:<a@b.example>" + b" X=1" * 9,
-                b"MAIL FROM:<a@b.example> SIZE=99",
-                b"MAIL FROM:<a@b.example>",
-                b"RCPT TO:<c@d.example>",
-                b"DATA",
-                b"text of more than twenty octets",
-                b".",
-                b"BDAT 30\r\n" + b"x" * 30,
-                b"BDAT 3 LAST\r\nxyz",
-                b"RSET",
-                b"WHAT",
-                b"\xff",
-            ]
-        ),
-        max_size=9,
+    commands=several(
+        [
+            b"NOOP " + b"x" * 80,
+            b"AUTH PLAIN " + b"A" * 120,
+            b"MAIL FROM:<a@b.example>" + b" X=1" * 9,
+            b"MAIL FROM:<a@b.example> SIZE=99",
+            b"MAIL FROM:<a@b.example>",
+            b"RCPT TO:<c@d.example>",
+            b"DATA",
+            b"text of more than twenty octets",
+            b".",
+            b"BDAT 30\r\n" + b"x" * 30,
+            b"BDAT 3 LAST\r\nxyz",
+            b"RSET",
+            b"WHAT",
+            b"\xff",
+        ],
+        9,
     ),
-    cuts=st.lists(st.integers(1, 400), max_size=9),
+    cuts=several(range(1, 401), 9),
 )
 def test_what_is_over_a_limit_is_refused_alike_for_every_cut(commands: list[bytes], cuts: list[int]):
     limits = Limits(
@@ -301,7 +298,9 @@ def test_what_is_over_a_limit_is_refused_alike_for_every_cut(commands: list[byte
         errors=4,
     )
     stream = b"\r\n".join([*commands, b"NOOP\r\n"])
-    assert codes(server(limits), pieces(stream, cuts)) == codes(server(limits), [stream])
+    uncut = codes(server(limits), [stream])
+    assume(-554 not in uncut)  # what is behind a DATA that was refused is judged by what has come
+    assert codes(server(limits), pieces(stream, cuts)) == uncut
 
 
 def test_the_defaults_allow_what_the_rfcs_promise():

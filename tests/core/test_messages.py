@@ -17,7 +17,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from helpers import ALL_FEATURES, Pair, drain, feed, pair_in
+from helpers import ALL_FEATURES, Pair, drain, every, feed, pair_in
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import (
@@ -421,7 +421,7 @@ def test_any_text_at_all_raises_or_makes_a_message(data: st.DataObject, text: st
         assert pickle.loads(pickle.dumps(message)) == message
 
 
-@pytest.mark.parametrize(
+@every(
     "build",
     [
         # A value of the wrong type is no value.
@@ -505,7 +505,7 @@ def test_two_messages_are_equal_if_their_class_and_all_that_they_show_is(one: An
     assert (one != other) is not (one == other)
 
 
-@pytest.mark.parametrize(
+@every(
     ("one", "other"),
     [
         (Vrfy(argument="a"), Expn(argument="a")),
@@ -574,7 +574,7 @@ def test_what_messages_are_made_of_cannot_change_either() -> None:
             assert (copied, type(copied), hash(copied)) == (mapping, type(mapping), hash(mapping))
 
 
-@pytest.mark.parametrize(
+@every(
     "kind",
     [*COMMANDS, MalformedCommand, Reply, Greeting, Hello, AuthChallenge],
     ids=lambda kind: kind.__name__,

@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 import pytest
-from helpers import Pair, drain, feed, snapshot
+from helpers import Pair, drain, every, feed, snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
-from strategies import Cutter, cutters, mail_parameters, offered_for, rcpt_parameters
+from strategies import Cutter, cutters, mail_parameters, offered_for, rcpt_parameters, several
 
 from smtp_proto import (
     Bdat,
@@ -398,7 +398,7 @@ _NEARLY: dict[tuple[str, str], tuple[str, ...]] = {
 def _nearly(draw: Callable[[SearchStrategy[Any]], Any]) -> tuple[str, str, list[str]]:
     """A parameter, and texts that might follow its name: some do, some do not."""
     (verb, name), tokens = draw(st.sampled_from(list(_NEARLY.items())))
-    texts = st.lists(st.sampled_from(tokens), max_size=5).map("".join)
+    texts = several(tokens, 5).map("".join)
     return verb, name, draw(st.lists(st.just("") | texts.map("={}".format), min_size=1, max_size=8))
 
 
@@ -827,7 +827,7 @@ def test_a_private_parameter_works_in_both_roles(private: Parameter):
     assert PARAMETERS["MAIL", "XCOST"] is private
 
 
-@pytest.mark.parametrize(
+@every(
     ("name", "verb"),
     [
         ("", "MAIL"),
@@ -1402,7 +1402,7 @@ HOW = ("DATA", "BDAT", "BURL")
 @settings(max_examples=25)
 @given(
     accepted=st.lists(st.booleans(), max_size=5).map(lambda some: [*some, True]),
-    codes=st.lists(st.sampled_from([250, 251, 450, 452, 550, 552]), min_size=6, max_size=6),
+    codes=several([250, 251, 450, 452, 550, 552], 6, least=6),
     final=st.sampled_from([250, 251, 450, 452, 550, 554]),
     how=st.sampled_from(HOW),
     cut=cutters(),
@@ -1657,7 +1657,7 @@ FINER_POINTS: list[tuple[Features, str, tuple[int, str | None] | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
+@every(
     ("offer", "line", "expected"),
     [pytest.param(*row[:3], id=row[3]) for row in FINER_POINTS],
 )

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from helpers import pieces
+from helpers import every, pieces
 from hypothesis import example, given
 from hypothesis import strategies as st
+from strategies import several
 
 from smtp_proto import Limits, LocalProtocolError, ProxyHeader, ProxyReader, RemoteProtocolError
 from smtp_proto._proxy import crc32c
@@ -101,13 +102,13 @@ BLOCKS = st.one_of(
     headers_of("UNIXGRAM", PATHS),
 )
 HEADERS = LINES | BLOCKS
-CUTS = st.lists(st.integers(1, 300), max_size=6)
+CUTS = several(range(1, 301), 6)
 
 
 # --- What is written
 
 
-@pytest.mark.parametrize(
+@every(
     ("header", "octets"),
     [
         (
@@ -219,7 +220,7 @@ def test_the_checksum_of_a_load_balancer_is_right() -> None:
     assert header.octets == octets
 
 
-@pytest.mark.parametrize(
+@every(
     "fields",
     [
         {"transport": "UNIX", "version": 1, "source": "a", "destination": "b"},
@@ -442,7 +443,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
+@every("name", BAD)
 def test_what_is_no_header_is_refused_and_why(name: str) -> None:
     octets, why = BAD[name]
     said, rest = read([octets])

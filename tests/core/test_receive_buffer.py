@@ -10,14 +10,15 @@ import pytest
 from helpers import pieces
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import several
 
 from smtp_proto import Limits, LineEnds, LocalProtocolError
 from smtp_proto._body import ChunkReader, DataReader
 from smtp_proto._readers import ReplyReader
 from smtp_proto._receive_buffer import ReceiveBuffer
 
-STREAMS = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"a", b"bc"]), max_size=16).map(b"".join)
-CUTS = st.lists(st.integers(1, 30), max_size=8)
+STREAMS = several([b"\r", b"\n", b"\r\n", b"a", b"bc"], 16).map(b"".join)
+CUTS = several(range(1, 31), 8)
 
 TOO_LONG = "500"
 
@@ -113,7 +114,7 @@ def test_skipping_a_line_drops_it_and_its_end_and_no_more(stream: bytes, cuts: l
         assert bytes(buffer.octets) == stream.partition(end)[2]
 
 
-@given(stream=STREAMS, counts=st.lists(st.integers(0, 9), max_size=9))
+@given(stream=STREAMS, counts=several(range(10), 9))
 def test_taking_cuts_off_the_front_and_stops_at_the_end(stream: bytes, counts: list[int]):
     buffer = ReceiveBuffer()
     buffer.append(stream)

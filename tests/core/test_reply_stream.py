@@ -5,13 +5,14 @@ cut of the stream; and no more of it than the limits allow.
 from __future__ import annotations
 
 import pytest
-from helpers import pieces
+from helpers import every, pieces
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import several
 
 from smtp_proto import CLOSED, NEED_DATA, Limits, RawReply, RemoteProtocolError, ReplyStream, Signal
 
-CUTS = st.lists(st.integers(1, 60), max_size=12)
+CUTS = several(range(1, 61), 12)
 LINES = st.lists(
     st.sampled_from(
         [b"250 ok", b"250-more", b"199 no", b"250", b"25", b"", b"hello", b"354-\0\r", b"999\xff"]
@@ -27,7 +28,7 @@ def replies(stream: ReplyStream) -> list[RawReply]:
     return found
 
 
-@pytest.mark.parametrize(
+@every(
     ("octets", "code", "texts"),
     [
         (b"250 ok\r\n", 250, [b"ok"]),

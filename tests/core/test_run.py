@@ -15,8 +15,9 @@ from itertools import chain, count, repeat
 from typing import Any
 
 import pytest
+from helpers import every
 from hypothesis import given
-from hypothesis import strategies as st
+from strategies import several
 
 from smtp_proto import (
     ClientConnection,
@@ -157,8 +158,8 @@ PHASES = [
 ]
 
 
-@pytest.mark.parametrize("hello", [PLAIN, PIPELINING])
-@pytest.mark.parametrize(("answered", "timer"), list(enumerate(PHASES)))
+@every("hello", [PLAIN, PIPELINING])
+@every(("answered", "timer"), list(enumerate(PHASES)))
 def test_a_server_that_falls_silent_is_waited_for_as_long_as_the_phase_allows(
     hello: bytes, answered: int, timer: Timer
 ) -> None:
@@ -219,7 +220,7 @@ def test_the_seconds_of_each_timer_can_be_chosen(timeouts: Any, expected: float 
     assert stream.timeouts == [expected]
 
 
-@given(st.lists(st.integers(0, 4), min_size=len(GREETING), max_size=len(GREETING)))
+@given(several(range(5), len(GREETING), least=len(GREETING)))
 def test_octets_that_trickle_in_do_not_extend_a_wait(gaps: list[int]) -> None:
     octets = [GREETING[at : at + 1] for at in range(len(GREETING))]
     driver, stream = client(*zip(gaps, octets, strict=True), timeouts=40.0)
@@ -508,7 +509,7 @@ def test_an_idle_session_is_ended_where_it_waits(said: list[bytes], again: bool)
     assert "reset" not in hooks
 
 
-@pytest.mark.parametrize(
+@every(
     ("said", "then"),
     [
         ([IN_MAIL], [b"DATA\r\n", HALF, b"\r\n.\r\n"]),
@@ -518,7 +519,7 @@ def test_an_idle_session_is_ended_where_it_waits(said: list[bytes], again: bool)
         ([IN_MAIL + b"BDAT 5\r\nhello"], [b"BDAT 0 LAST\r\n"]),
     ],
 )
-@pytest.mark.parametrize("again", [False, True], ids=["once", "twice"])
+@every("again", [False, True], ids=["once", "twice"])
 def test_a_message_under_way_is_finished_first(said: list[bytes], then: list[bytes], again: bool) -> None:
     stream, hooks = stopping(*said, then=[*then, b"NOOP\r\n"], again=again)
     assert b"<stop>" not in stream.log

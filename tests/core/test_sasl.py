@@ -23,6 +23,7 @@ from exchanges import (
     refused,
     server_context,
 )
+from helpers import every
 from hypothesis import given
 from hypothesis import strategies as st
 from leaks import everything_said_of
@@ -160,7 +161,7 @@ def test_anonymous_as_published() -> None:
 # --- SASLprep
 
 
-@pytest.mark.parametrize(
+@every(
     ("text", "prepared"),
     [
         ("I\u00adX", "IX"),
@@ -182,7 +183,7 @@ def test_saslprep_prepares(text: str, prepared: str) -> None:
     assert saslprep(prepared, "it", stored=True) == prepared
 
 
-@pytest.mark.parametrize(
+@every(
     "text",
     [
         "\u0007",
@@ -336,7 +337,7 @@ def test_a_mechanism_from_outside() -> None:
 # --- What is said of failures
 
 
-@pytest.mark.parametrize(
+@every(
     ("name", "message"),
     [
         ("PLAIN", b""),
@@ -396,7 +397,7 @@ def test_malformed_challenges_of_cram_md5(challenge: bytes) -> None:
         client.send(challenge)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every("name", NAMES)
 def test_a_success_too_early_and_a_challenge_too_many(name: str) -> None:
     credentials = Credentials("tim", "tanstaaftanstaaf", token="x")
     honest = Exchange(name, credentials)
@@ -437,10 +438,8 @@ def test_login_may_begin_with_the_user_name() -> None:
     assert server.send(b"pw") == CheckPassword("tim", "pw")
 
 
-@pytest.mark.parametrize(
-    "message", [b'{"status":401}', b"", b"[]", b"[" * 5000, b"\xff", b'{"status":' + b"9" * 5000 + b"}"]
-)
-@pytest.mark.parametrize(("name", "nothing"), [("XOAUTH2", b""), ("OAUTHBEARER", b"\x01")])
+@every("message", [b'{"status":401}', b"", b"[]", b"[" * 5000, b"\xff", b'{"status":' + b"9" * 5000 + b"}"])
+@every(("name", "nothing"), [("XOAUTH2", b""), ("OAUTHBEARER", b"\x01")])
 def test_a_refusal_that_cannot_be_read_is_one(name: str, nothing: bytes, message: bytes) -> None:
     client = mechanism_of(name).client(Credentials("tim", token="x"), Context())
     next(client)
@@ -456,16 +455,16 @@ def test_a_refusal_that_cannot_be_read_is_one(name: str, nothing: bytes, message
         client.send(None)
 
 
-@pytest.mark.parametrize("token", ["", "a b", "a\x01host=evil", "é", "a\nb", "x" * 50000])
-@pytest.mark.parametrize("name", ["XOAUTH2", "OAUTHBEARER"])
+@every("token", ["", "a b", "a\x01host=evil", "é", "a\nb", "x" * 50000])
+@every("name", ["XOAUTH2", "OAUTHBEARER"])
 def test_what_no_token_is(name: str, token: str) -> None:
     with pytest.raises(SASLError) as caught:
         opening(name, Credentials("tim", token=token))
     assert not token or token not in everything_said_of(caught.value)
 
 
-@pytest.mark.parametrize("user", ["a\x01b", "a\0b", "a\r\nb", "\udc80", "x" * 1025])
-@pytest.mark.parametrize("name", NAMES)
+@every("user", ["a\x01b", "a\0b", "a\r\nb", "\udc80", "x" * 1025])
+@every("name", NAMES)
 def test_nothing_is_smuggled_in_a_name(name: str, user: str) -> None:
     credentials = Credentials(user, "pw", token="x", trace=user)
     if name == "EXTERNAL":
@@ -496,7 +495,7 @@ async def forgotten() -> bool:
     return False
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "ANONYMOUS"])
+@every("name", [name for name in NAMES if name != "ANONYMOUS"])
 def test_an_answer_that_nobody_awaited_is_no_yes(name: str) -> None:
     answer = forgotten()
     with pytest.raises(TypeError, match="coroutine"):
@@ -554,7 +553,7 @@ def test_no_repr_shows_a_secret() -> None:
     assert LookUp("tim", "SCRAM-SHA-1") != LookUp("tim", "SCRAM-SHA-256")
 
 
-@pytest.mark.parametrize(
+@every(
     "make",
     [
         lambda: ChannelBinding("tls exporter", b"x"),
@@ -581,9 +580,7 @@ def test_what_cannot_work_is_refused_at_once(make: Any) -> None:
         make()
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b"QQ", b"QR==", b"QQ===", b"Q Q=", b"QQ==\n", b"=QQ=", b"QQ==QQ==", b"\xff\xff\xff\xff"]
-)
+@every("text", [b"", b"QQ", b"QR==", b"QQ===", b"Q Q=", b"QQ==\n", b"=QQ=", b"QQ==QQ==", b"\xff\xff\xff\xff"])
 def test_base64_has_one_form(text: bytes) -> None:
     with pytest.raises(SASLError):
         decode_base64(text)

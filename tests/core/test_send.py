@@ -13,10 +13,11 @@ from itertools import accumulate, product
 from typing import Any, NamedTuple
 
 import pytest
-from helpers import drive, pieces, steps
+from helpers import drive, every, pieces, steps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import LOCK_STEP, PIPELINING, Answer, Server, connected
+from strategies import several
 
 from smtp_proto import (
     NEED_DATA,
@@ -260,7 +261,7 @@ SIZE, MIME, UTF8 = "SIZE 100000", "8BITMIME", "SMTPUTF8"
 _8BIT = "<a@x.example> BODY=8BITMIME"
 
 
-@pytest.mark.parametrize(
+@every(
     ("offered", "body", "to", "options", "line"),
     [
         ((), BODY, "b@y.example", {}, "<a@x.example>"),
@@ -346,7 +347,7 @@ FOREIGN_RCPT = Rcpt(forward_path="c@y.example", parameters={"MT": "1"})
 
 
 @OFFERS
-@pytest.mark.parametrize(
+@every(
     ("changed", "connection", "code"),
     [
         ({"recipients": []}, {}, 501),
@@ -401,13 +402,12 @@ def test_no_message_is_sent_before_the_client_has_introduced_itself():
 
 # The body
 
-OCTETS = st.lists(
-    st.sampled_from([b"a", b".", b"\r\n", b"\r\n.", b"\r\n.\r\n", b"\n", b"\r", b"\xff", b"x" * 40]),
-    max_size=12,
-).map(b"".join)
+OCTETS = several([b"a", b".", b"\r\n", b"\r\n.", b"\r\n.\r\n", b"\n", b"\r", b"\xff", b"x" * 40], 12).map(
+    b"".join
+)
 
 
-@given(body=OCTETS, cuts=st.lists(st.integers(1, 60), max_size=8))
+@given(body=OCTETS, cuts=several(range(1, 61), 8))
 @settings(max_examples=60)
 def test_a_message_in_pieces_is_sent_as_if_it_were_whole(body, cuts):
     heard = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from helpers import drive
+from helpers import drive, every
 from scripted import LOCK_STEP, PIPELINING, Server, connected
 
 from smtp_proto import ConnectionLost, LocalProtocolError, NotOffered, Rcpt
@@ -221,8 +221,8 @@ def test_who_was_only_refused_before_may_be_asked_again():
 # A verdict for each recipient (PRDR)
 
 
-@pytest.mark.parametrize("keyword", ["", "CHUNKING"])
-@pytest.mark.parametrize(
+@every("keyword", ["", "CHUNKING"])
+@every(
     ("verdict", "codes"),
     [
         ("250 ok", [250, 550, 250, 250]),

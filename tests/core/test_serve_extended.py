@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from helpers import drive
+from helpers import drive, every
 from test_serve import BODY, DATA, EHLO, END, MAIL, RCPT, Site, Wire
 
 from smtp_proto import ClientConnection, Features, Limits, LocalProtocolError, Reply, ServerConnection, Vrfy
@@ -75,7 +75,7 @@ def test_of_urls_nothing_is_fetched():
 ASKED = b"MAIL FROM:<a@x.example> PRDR\r\n"
 
 
-@pytest.mark.parametrize(
+@every(
     ("answer", "codes"),
     [
         (None, [250]),
@@ -89,7 +89,7 @@ ASKED = b"MAIL FROM:<a@x.example> PRDR\r\n"
         ([None], [451]),
     ],
 )
-@pytest.mark.parametrize("chunks", [False, True])
+@every("chunks", [False, True])
 def test_who_asks_for_it_gets_a_verdict_for_each_recipient(answer, codes, chunks):
     there = site({"message": answer}, PRDR=())
     assert there.say(ASKED + RCPT * 3) == [250] * 4

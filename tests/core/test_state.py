@@ -8,7 +8,6 @@ extensions have it, and as it is written down here a second time. What may not b
 
 from __future__ import annotations
 
-import pickle
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,7 +15,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import pytest
-from helpers import client_in, feed, server_in, snapshot
+from helpers import client_in, copies, every, feed, server_in, snapshot
 
 import smtp_proto
 from smtp_proto import (
@@ -190,8 +189,8 @@ def test_every_state_and_every_command_is_walked() -> None:
 # A client
 
 
-@pytest.mark.parametrize("lmtp", PROTOCOLS)
-@pytest.mark.parametrize("name", SITUATIONS)
+@every("lmtp", PROTOCOLS)
+@every("name", SITUATIONS)
 def test_a_client_may_say_what_is_legal_and_nothing_else(name: str, lmtp: bool) -> None:
     for word, command in SAYINGS.items():
         client = client_of(name, lmtp)
@@ -207,8 +206,8 @@ def test_a_client_may_say_what_is_legal_and_nothing_else(name: str, lmtp: bool) 
         assert client.data_to_send() == b""
 
 
-@pytest.mark.parametrize("lmtp", PROTOCOLS)
-@pytest.mark.parametrize("name", SITUATIONS)
+@every("lmtp", PROTOCOLS)
+@every("name", SITUATIONS)
 def test_the_answer_leads_a_client_where_the_table_says(name: str, lmtp: bool) -> None:
     state = SITUATIONS[name].state
     for word, code in product(sorted(legal(name, lmtp) - {"text"}), CODES):
@@ -272,8 +271,8 @@ def test_every_code_may_open_a_session_but_only_220_opens_it() -> None:
         assert client.state is {220: State.GREETED, 421: State.CLOSED}.get(code, State.REJECTED)
 
 
-@pytest.mark.parametrize("lmtp", PROTOCOLS)
-@pytest.mark.parametrize("name", SITUATIONS)
+@every("lmtp", PROTOCOLS)
+@every("name", SITUATIONS)
 def test_a_reply_that_nothing_asked_for_is_an_error_save_421(name: str, lmtp: bool) -> None:
     for code in CODES:
         client = client_of(name, lmtp)
@@ -338,8 +337,8 @@ def heard(name: str, word: str, lmtp: bool) -> Command | int:
     return 503
 
 
-@pytest.mark.parametrize("lmtp", PROTOCOLS)
-@pytest.mark.parametrize("name", TALKING)
+@every("lmtp", PROTOCOLS)
+@every("name", TALKING)
 def test_a_server_hears_what_is_legal_and_calls_the_rest_malformed(name: str, lmtp: bool) -> None:
     for word, line in LINES.items():
         server = server_of(name, lmtp)
@@ -366,8 +365,8 @@ def facts(conn: ClientConnection | ServerConnection) -> dict[str, Any]:
     return {name: getattr(conn, name) for name in names}
 
 
-@pytest.mark.parametrize("lmtp", PROTOCOLS)
-@pytest.mark.parametrize(
+@every("lmtp", PROTOCOLS)
+@every(
     ("name", "answer"),
     [
         ("greeting", PAUSED),
@@ -436,14 +435,14 @@ def waiting(name: str, lmtp: bool) -> Iterator[tuple[ServerConnection, Command]]
         yield server_of(name, lmtp), EndOfMessage()
 
 
-@pytest.mark.parametrize("lmtp", PROTOCOLS)
-@pytest.mark.parametrize("name", [*TALKING, "greeting", "empty last chunk"])
+@every("lmtp", PROTOCOLS)
+@every("name", [*TALKING, "greeting", "empty last chunk"])
 def test_a_server_answers_what_was_said_or_nothing_changes(name: str, lmtp: bool) -> None:
     for fresh, command in waiting(name, lmtp):
-        saved = pickle.dumps(fresh)
+        another = copies(fresh)
         before = snapshot(fresh)
         for reply in REPLIES:
-            server: ServerConnection = pickle.loads(saved)
+            server = another()
             if is_answer(command, reply):
                 server.send(reply)
                 assert server.data_to_send().startswith(b"%d" % reply.code)
@@ -456,10 +455,8 @@ def test_a_server_answers_what_was_said_or_nothing_changes(name: str, lmtp: bool
                 assert snapshot(server) == before, (command, reply)
 
 
-@pytest.mark.parametrize("lmtp", PROTOCOLS)
-@pytest.mark.parametrize(
-    "name", [name for name in SITUATIONS if name not in ("greeting", "empty last chunk")]
-)
+@every("lmtp", PROTOCOLS)
+@every("name", [name for name in SITUATIONS if name not in ("greeting", "empty last chunk")])
 def test_a_server_to_which_nothing_was_said_may_say_421_alone(name: str, lmtp: bool) -> None:
     for reply in REPLIES:
         server = server_of(name, lmtp)
