@@ -152,6 +152,16 @@ def test_a_message_is_cut_or_grows_anywhere(name: str) -> None:
                 meddled(name, target, message[:at] + more + message[at:])
 
 
+@settings(max_examples=200)
+@given(st.data())
+def test_any_part_of_a_message_is_exchanged(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(PLAIN_ONES))
+    target, message = data.draw(st.sampled_from([*enumerate(honest(name)[2])]))
+    start = data.draw(st.integers(0, len(message)))
+    end = data.draw(st.integers(start, len(message)))
+    meddled(name, target, message[:start] + data.draw(st.binary(max_size=12)) + message[end:])
+
+
 @settings(max_examples=100)
 @given(messages=st.lists(st.binary(max_size=60), max_size=6), initial=st.booleans())
 def test_noise_raises_what_is_documented(messages: list[bytes], initial: bool) -> None:

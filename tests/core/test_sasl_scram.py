@@ -609,6 +609,18 @@ def test_what_is_cut_or_added_is_seen(name: str) -> None:
             check_change(name, target, message, changed)
 
 
+@settings(max_examples=100)
+@given(st.data())
+def test_any_part_of_a_message_that_is_exchanged_is_seen(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(SCRAM))
+    target, message = data.draw(st.sampled_from([*enumerate(honest(name))]))
+    start = data.draw(st.integers(0, len(message)))
+    end = data.draw(st.integers(start, len(message)))
+    changed = message[:start] + data.draw(st.binary(max_size=12)) + message[end:]
+    if changed != message:
+        check_change(name, target, message, changed)
+
+
 def check_change(name: str, target: int, message: bytes, changed: bytes) -> None:
     exchange = Exchange(name, DEPUTY, tamper=changing(target, lambda _: changed))
     try:
