@@ -199,10 +199,12 @@ def copies(thing: _T) -> Callable[[], _T]:
     Freezer(frozen).dump(thing)
     octets = frozen.getvalue()
 
+    class Thawer(pickle.Unpickler):
+        def persistent_load(self, place: int) -> object:
+            return shared[place]
+
     def copy() -> _T:
-        thawer = pickle.Unpickler(io.BytesIO(octets))
-        thawer.persistent_load = shared.__getitem__
-        return thawer.load()
+        return Thawer(io.BytesIO(octets)).load()
 
     return copy
 
