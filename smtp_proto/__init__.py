@@ -44,7 +44,7 @@ from ._parameter_table import DeliverBy, OriginalRecipient, Parameter, ValidSinc
 from ._parameters import Parameters, register_parameter
 from ._proxy import ProxyHeader
 from ._proxy_reader import ProxyReader
-from ._replies import AuthChallenge, Greeting, Hello, NamedMailbox, Reply
+from ._replies import AuthChallenge, Greeting, Hello, NamedMailbox, Reply, Successes
 from ._reply_stream import RawReply, ReplyStream
 from ._server_connection import ServerConnection
 from ._state import State
@@ -103,6 +103,7 @@ __all__ = [
     "Signal",
     "StartTLS",
     "State",
+    "Successes",
     "TextWriter",
     "TimedOut",
     "Timer",

@@ -20,6 +20,7 @@ _MAX_DOMAIN = 255
 _P = TypeVar("_P", bound="Path")
 
 _new_str = str.__new__
+_plain = _grammar.PLAIN_MAILBOX
 _QUOTED_PAIR = re.compile(r"\\(.)")
 
 
@@ -48,8 +49,10 @@ class Path(str):
     def __new__(cls, address: str) -> Self:
         if type(address) is cls:
             return address
-        plain = _grammar.PLAIN_MAILBOX.fullmatch(address)
-        if plain is not None:  # what `_new` does, without the call: most addresses come this way
+        plain = _plain.fullmatch(address)
+        if (
+            plain is not None and len(address) <= _MAX_DOMAIN
+        ):  # what `_new` does, without the call: most addresses come this way
             path = _new_str(cls, address)
             path._at = plain.end(1)
             path._route = ()

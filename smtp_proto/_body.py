@@ -48,6 +48,15 @@ def is_regular(data: bytes) -> bool:
     return len(data.translate(None, _TEXT)) == 2 * data.count(b"\r\n")
 
 
+def is_regular_text(message: bytes, limit: int | None) -> bool:
+    """Whether a whole message can go out as it is: regular, its lines complete, none longer than `limit`."""
+    return (
+        message[-2:] == b"\r\n"
+        and is_regular(message)
+        and (limit is None or _measure(message, 0, limit) <= limit)
+    )
+
+
 def normalize_line_ends(data: bytes) -> bytes:
     """CR, LF and CRLF all become CRLF."""
     return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
@@ -108,11 +117,6 @@ class TextWriter:
         self._allow_nul = allow_nul
         self.begin()
 
-    @property
-    def takes_anything(self) -> bool:
-        """Whether there is nothing that it would refuse to write."""
-        return self._allow_nul and self._line_limit is None and not self._strict
-
     def begin(self) -> None:
         """Another body begins."""
         self._at_line_start = True
@@ -165,14 +169,29 @@ class DataWriter(TextWriter):
     Every `ClientConnection` has one of its own; this is for those who write DATA by hand.
     """
 
-    __slots__ = ()
+    __slots__ = ("known",)
 
     last = True  # as with the last of several chunks, an end must be said
+
+    known: bytes | None
+    """A whole message that has been made regular already: these very octets are not judged again."""
+
+    def __init__(
+        self,
+        line_ends: LineEnds = LineEnds.NORMALIZE,
+        line_limit: int | None = 998,
+        allow_nul: bool = False,
+    ) -> None:
+        super().__init__(line_ends, line_limit, allow_nul)
+        self.known = None
 
     def write(self, data: bytes) -> bytes:
         """The next piece as it goes on the wire. Raises as `TextWriter.write`."""
         at_line_start = self._at_line_start
-        text = super().write(data)
+        # Lines that are complete, and known: the next one begins where the first of these did.
+        is_known = data is self.known and at_line_start and not self._held_cr
+        text = data if is_known else super().write(data)
+        self.known = None
         wire = text.replace(b"\r\n.", b"\r\n..")
         return b"." + wire if at_line_start and text[:1] == b"." else wire
 

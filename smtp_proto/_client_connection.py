@@ -1,12 +1,11 @@
-"""The client's end of a connection: commands out, replies in."""
+"""A client's end of a connection, second half: replies in."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from ._body import ChunkWriter, DataWriter, LineEnds, TextWriter
+from ._client_sending import ClientSending
 from ._commands import (
     Auth,
     AuthResponse,
@@ -15,53 +14,19 @@ from ._commands import (
     Data,
     Ehlo,
     EndOfMessage,
-    Expn,
     Helo,
-    Help,
     Lhlo,
     Mail,
-    MalformedCommand,
-    MessageData,
-    Noop,
-    Quit,
     Rcpt,
-    StartTLS,
-    UnknownCommand,
-    Vrfy,
 )
-from ._connection import CLOSED, NEED_DATA, NO_FEATURES, PAUSED, Connection, Signal, name
+from ._connection import CLOSED, NEED_DATA, NO_FEATURES, PAUSED, Signal, name
 from ._errors import LocalProtocolError, ProtocolError
-from ._extension_commands import Burl, Etrn, XClient
-from ._features import Features
-from ._limits import DEFAULT_LIMITS, Limits, Timer
-from ._readers import ReplyReader
-from ._replies import Hello, Reply
-from ._rules import RULES
-from ._state import OPENING, TABLE, Machine, Opening, State
-from ._verdicts import Verdicts
-from ._writers import WRITERS
-
-# RFC 2920 3.1: these must come last in a group, because what follows depends on their answer.
-# RFC 3207 4, RFC 4954 4 say so of STARTTLS and AUTH; of a stranger's command one cannot know.
-_LAST_IN_GROUP = frozenset(
-    (
-        Opening, Ehlo, Helo, Lhlo, StartTLS, Auth, AuthResponse,
-        Data, Vrfy, Expn, Help, Noop, Quit, Etrn, XClient, UnknownCommand,
-    )
-)  # fmt: skip
-
-_TIMERS: dict[type[Command], Timer] = {
-    Opening: Timer.GREETING,
-    Mail: Timer.MAIL,
-    Rcpt: Timer.RCPT,
-    Data: Timer.DATA_INIT,
-    Bdat: Timer.DATA_DONE,
-    Burl: Timer.DATA_DONE,
-    EndOfMessage: Timer.DATA_DONE,
-}
+from ._extension_commands import Burl, XClient
+from ._replies import Hello, Reply, Successes
+from ._state import Opening, State
 
 
-class ClientConnection(Connection):
+class ClientConnection(ClientSending):
     """The client's end of an SMTP or LMTP connection.
 
         conn = ClientConnection()
@@ -76,168 +41,9 @@ class ClientConnection(Connection):
     take no bare LF for the end of a reply's line, as most clients do.
     """
 
-    __slots__ = (
-        "_allow_nul",
-        "_body",
-        "_challenges",
-        "_data_writer",
-        "_last_chunks",
-        "_learn",
-        "_line_ends",
-        "_mispredicted",
-        "_pending",
-        "_predicted",
-        "_replies",
-        "_verdicts",
-    )
+    __slots__ = ()
 
-    def __init__(
-        self,
-        *,
-        lmtp: bool = False,
-        tls: bool = False,
-        features: Features | None = None,
-        limits: Limits = DEFAULT_LIMITS,
-        line_ends: Literal[LineEnds.NORMALIZE, LineEnds.STRICT] = LineEnds.NORMALIZE,
-        allow_nul: bool = False,
-        strict_replies: bool = False,
-    ) -> None:
-        state = State.GREETING if features is None else State.READY
-        super().__init__(lmtp=lmtp, tls=tls, limits=limits, state=state, features=features or NO_FEATURES)
-        self._line_ends = line_ends
-        self._allow_nul = allow_nul
-        self._predicted = Machine(state)
-        self._mispredicted = False
-        # Everything said and not answered yet, and where in the stream its answer begins at the earliest.
-        # A last chunk stands in it too, before the EndOfMessage that its reply answers.
-        self._pending: deque[tuple[Command, int]] = deque()
-        if features is None:
-            self._pending.append((OPENING, 0))
-        self._replies = ReplyReader(limits, bare_lf=not strict_replies)
-        self._data_writer = DataWriter(line_ends, limits.text_line, allow_nul)
-        self._body: DataWriter | ChunkWriter | None = None
-        self._verdicts = Verdicts(lmtp=lmtp)
-        self._challenges = 0
-        self._last_chunks = 0  # of those that are pending
-        self._learn = _LEARN_RECIPIENTS if lmtp else _LEARN
-
-    @property
-    def state(self) -> State:
-        """What may be said now depends on this: the state if all that is outstanding succeeds."""
-        if isinstance(self._body, ChunkWriter):
-            return State.CHUNK
-        if self._mispredicted:
-            self._predict()
-        return self._predicted.state
-
-    @property
-    def outstanding(self) -> int:
-        """How many commands wait for an answer. In LMTP an `EndOfMessage` waits for all of its own."""
-        return len(self._pending) - self._last_chunks
-
-    @property
-    def timer(self) -> Timer:
-        """The timer of RFC 5321 4.5.3.2 that runs now."""
-        if self._body is not None:
-            return Timer.DATA_BLOCK
-        kind = type(self._pending[0][0]) if self._pending else Command
-        return _TIMERS.get(kind, Timer.COMMAND)
-
-    def check_body(self, body: bytes) -> None:
-        """Raise what `send` would raise if `body`, a whole message, were sent with DATA."""
-        if self._data_writer.takes_anything:
-            return
-        writer = self.text_writer()
-        writer.write(body)
-        writer.end()
-
-    def text_writer(self) -> TextWriter:
-        """Makes of a message of text what DATA would make of it, for chunks, which are sent as they are."""
-        return TextWriter(self._line_ends, self.limits.text_line, self._allow_nul)
-
-    def send(self, command: Command) -> None:
-        """Queue what `command` is on the wire.
-
-        Raises `LocalProtocolError`, and changes nothing, if it may not be said now: out of order, in the
-        middle of a body, behind a command that must be the last of its group, with an extension that
-        the server does not offer.
-        """
-        kind = type(command)
-        if self._body is not None:
-            self._send_body(self._body, command)
-            return
-        if self._mispredicted:
-            self._predict()
-        predicted = self._predicted
-        if kind not in TABLE[predicted.state] or kind is MalformedCommand:
-            raise LocalProtocolError(f"{name(command)} in state {predicted.state.value}", code=503)
-        pending = self._pending
-        if pending and ("PIPELINING" not in self.features or type(pending[-1][0]) in _LAST_IN_GROUP):
-            raise LocalProtocolError(f"{name(command)} must wait for the answer to {name(pending[-1][0])}")
-        rule = RULES.get(kind)
-        if rule is not None:
-            rule(self, command)
-        self._out.append(WRITERS[kind](command))
-        pending.append((command, self._buffer.end))
-        begin = _BEGIN.get(kind)
-        if begin is None:
-            predicted.succeed(kind)
-        else:
-            begin(self, command)
-
-    def fail(self) -> None:
-        super().fail()
-        self._predicted.fail()
-        self._mispredicted = False
-        self._body = None
-
-    def _predict(self) -> None:
-        self._predicted.predict(self._machine, (command for command, _ in self._pending))
-        self._mispredicted = False
-
-    def tls_started(self) -> None:
-        super().tls_started()
-        self._predicted.tls_started()
-        self._mispredicted = False
-
-    def _send_body(self, body: DataWriter | ChunkWriter, command: Command) -> None:
-        if type(command) is MessageData:
-            wire = body.write(command._data)
-        elif type(command) is EndOfMessage and body.last:
-            wire = body.end()
-            self._body = None
-            self._pending.append((command, self._buffer.end))
-            self._predicted.succeed(EndOfMessage)
-        else:
-            raise LocalProtocolError(f"{name(command)} in the middle of a body")
-        if type(body) is ChunkWriter:
-            self._end_chunk(body)
-        if wire:
-            self._out.append(wire)
-
-    def _begin_mail(self, command: Mail) -> None:
-        self._predicted.succeed(Mail)
-        self._mail = command
-        if "PRDR" in command._parameters:
-            self._learn = _LEARN_RECIPIENTS
-
-    def _begin_auth(self, command: Auth) -> None:
-        self._predicted.succeed(Auth)
-        self._challenges = 0
-
-    def _begin_chunk(self, command: Bdat | Burl) -> None:
-        self._predicted.said(type(command))
-        self._last_chunks += command.last
-        self._body = ChunkWriter(command.size, command.last)
-        self._end_chunk(self._body)
-
-    def _end_chunk(self, body: ChunkWriter) -> None:
-        self._pending[-1] = (self._pending[-1][0], self._buffer.end)
-        if not body.missing and not body.last:
-            self._body = None
-            self._predicted.succeed(Bdat)
-
-    def next_event(self) -> Reply | Signal:
+    def next_event(self) -> Reply | Successes | Signal:
         """The next reply, with the command that it answers in `reply.to`; or a `Signal`.
 
         Raises `RemoteProtocolError` when the server breaks the protocol, and on its end of file while
@@ -247,6 +53,11 @@ class ClientConnection(Connection):
             return self._pause()
         if not self._buffer.octets and not self._eof:
             return NEED_DATA
+        if (group := self._group) is not None:
+            successes = self._join(group)
+            if successes is not None:
+                self._group = None
+                return successes
         pending = self._pending
         to, since = pending[0] if pending else _NOTHING
         try:
@@ -265,6 +76,7 @@ class ClientConnection(Connection):
             if 300 <= code < 400 and not machine.names(kind, code):
                 raise LocalProtocolError(f"{code} is no answer to {name(to)}")
             reply._to = to
+            self._group = None
             if (
                 kind is EndOfMessage
                 and (self._verdicts.for_each or code == 353)
@@ -273,7 +85,7 @@ class ClientConnection(Connection):
                 return reply
             pending.popleft()
             machine.answered(kind, code)
-            learn = self._learn.get(kind)
+            learn = (_LEARN_RECIPIENTS if self._hears_each else _LEARN).get(kind)
             if learn is not None:
                 learn(self, to, reply)
         except ProtocolError as exc:
@@ -284,6 +96,32 @@ class ClientConnection(Connection):
         elif code >= 400 or (not pending and state is not self._predicted.state):
             self._mispredicted = True
         return reply
+
+    def _join(self, group: Sequence[Command]) -> Successes | None:
+        """What answers all of the group, if it has come and says yes; else nothing is taken."""
+        pending = self._pending
+        if (
+            len(pending) != len(group)  # something else was said, or answered
+            or pending[-1][1] > self._buffer.end - len(self._buffer.octets)
+            or not self._replies.skip_successes(self._buffer, len(group), type(group[-1]) is Data)
+        ):
+            return None
+        self._machine.follow(self._predicted)
+        pending.clear()
+        if type(group[-1]) is Data:
+            self._begin_data()
+        return Successes(to=group)
+
+    def fail(self) -> None:
+        super().fail()
+        self._predicted.fail()
+        self._mispredicted = False
+        self._body = None
+
+    def tls_started(self) -> None:
+        super().tls_started()
+        self._predicted.tls_started()
+        self._mispredicted = False
 
     def _need_data(self, to: Command | None) -> Signal:
         if not self._eof:
@@ -348,8 +186,11 @@ class ClientConnection(Connection):
 
     def _learn_data(self, to: Command, reply: Reply) -> None:
         if reply._code == 354:
-            self._body = self._data_writer
-            self._data_writer.begin()
+            self._begin_data()
+
+    def _begin_data(self) -> None:
+        self._body = self._data_writer
+        self._data_writer.begin()
 
     def _close(self) -> None:
         self._machine.closed()
@@ -376,14 +217,6 @@ _LEARN_RECIPIENTS: dict[type[Command], Callable[[ClientConnection, Any, Reply], 
     **_LEARN,
     Mail: ClientConnection._learn_mail,
     Rcpt: ClientConnection._learn_rcpt,
-}
-
-# What is begun by saying these.
-_BEGIN: dict[type[Command], Callable[[ClientConnection, Any], None]] = {
-    Auth: ClientConnection._begin_auth,
-    Mail: ClientConnection._begin_mail,
-    Bdat: ClientConnection._begin_chunk,
-    Burl: ClientConnection._begin_chunk,
 }
 
 _NOTHING = (None, 0)  # is pending

@@ -195,7 +195,7 @@ class Bdat(Command):
     refusal: Reply | None = field("_refusal")
 
     def __init__(self, *, size: int, last: bool = False, refusal: Reply | None = None) -> None:
-        if type(size) is not int or not 0 <= size < 10**20:
+        if type(size) is not int or not 0 <= size < _grammar.TOO_LARGE:
             raise LocalProtocolError("a chunk has 0 to 10**20 - 1 octets")
         self._size = size
         self._last = last

@@ -20,7 +20,9 @@ class Features(FrozenMapping[tuple[str, ...]]):
     parameter that would not be one word of an EHLO line (RFC 5321 4.1.1.1).
     """
 
-    __slots__ = ()
+    __slots__ = ("_size",)
+
+    _size: int | None
 
     def __init__(self, offered: Mapping[str, Iterable[str]] | None = None) -> None:
         items: dict[str, tuple[str, ...]] = {}
@@ -67,7 +69,11 @@ class Features(FrozenMapping[tuple[str, ...]]):
     @property
     def size(self) -> int | None:
         """The largest message in octets (RFC 1870); None where the server does not tell, or says 0."""
-        return _grammar.first_number(self.get("SIZE", ())) or None
+        try:
+            return self._size
+        except AttributeError:  # it is asked for with each message, and read once
+            self._size = _grammar.first_number(self.get("SIZE", ())) or None
+            return self._size
 
     @property
     def auth(self) -> tuple[str, ...]:

@@ -80,8 +80,8 @@ _MAILBOX = rb"(?P<local>%b|%b)@(?P<domain>%b|%b)" % (
     _LITERAL,
 )
 
-# The commonest form of it, as text: an ASCII Dot-string at an ASCII Domain of at most 255 octets.
-PLAIN_MAILBOX = Rule((rb"(%b)@(?=.{1,255}\Z)%b" % (_DOT_STRING, _DOMAIN)).replace(_UTF8, b"").decode("ascii"))
+# The commonest form of it, as text: an ASCII Dot-string at an ASCII Domain, of any length.
+PLAIN_MAILBOX = Rule((rb"(%b)@%b" % (_DOT_STRING, _DOMAIN)).replace(_UTF8, b"").decode("ascii"))
 
 # Path = "<" [ A-d-l ":" ] Mailbox ">";  A-d-l = At-domain *( "," At-domain )   (RFC 5321 4.1.2)
 # Reverse-path = Path / "<>";  Forward-path = Path, or "<Postmaster>" in a RCPT command (4.1.1.3)
@@ -146,7 +146,10 @@ ENHANCED_CODE = re.compile(r"[245](?:\.(?:0|[1-9][0-9]{0,2})){2}(?![^ ])")
 NAMED_MAILBOX = Rule(r"(?s:([^<]*+)<(.+)>[^>]*+)")
 
 # A whole reply of one line, which nearly all are.
-ONE_LINE_REPLY = re.compile(rb"([2-5][0-9][0-9])(?: ([^\r\n\0]*+))?\r\n")
+ONE_LINE_REPLY = re.compile(rb"([2-5][0-9][0-9])(?: ([^\r\n\0]*+)|)\r\n")
+
+# As many of them as say yes, and one that asks for the message behind them.
+SUCCESSES = re.compile(rb"(?:2[0-9][0-9](?: [^\r\n\0]*+|)\r\n)*+(354(?: [^\r\n\0]*+|)\r\n)?+")
 
 # xtext = *( xchar / hexchar );  xchar = %d33-42 / %d44-60 / %d62-126                 (RFC 3461 4)
 # hexchar = "+" 2(%x30-39 / %x41-46); lower case is taken, as everywhere.
@@ -211,6 +214,10 @@ _CONTROL = "[\0-\x1f\x7f-\x9f\u2028\u2029]"
 # The largest number that anything here means: RFC 1870 allows 20 digits.
 _NUMBER = Rule(rb"[0-9]{1,20}")
 _LIMIT = Rule(rb"[1-9][0-9]{0,5}")
+
+
+TOO_LARGE = 10**20
+"""The first number that has more digits than `number` takes."""
 
 
 def number(octets: bytes) -> int | None:

@@ -109,6 +109,12 @@ class Timer(Enum):
     `conn.timer` names the one that runs now. The core has no clock: whoever owns one decides.
     """
 
+    seconds: float
+    """The recommended time in seconds."""
+
+    def __init__(self, label: str, seconds: float) -> None:
+        self.seconds = seconds  # `value` is slow to look up before Python 3.12
+
     GREETING = "greeting", 300.0
     """4.5.3.2.1: a client waits for the 220 that opens the session."""
     COMMAND = "command", 300.0
@@ -126,8 +132,3 @@ class Timer(Enum):
     up too early sends the message twice."""
     SERVER = "server", 300.0
     """4.5.3.2.7: a server waits for the next command."""
-
-    @property
-    def seconds(self) -> float:
-        """The recommended time in seconds."""
-        return self.value[1]

@@ -83,7 +83,8 @@ def _needs_value(octets: bytes | None) -> bytes:
     return octets
 
 
-def _parse_number(octets: bytes | None) -> int:
+def parse_number(octets: bytes | None) -> int:
+    """A number of at most 20 digits (RFC 1870 3)."""
     value = _grammar.number(_needs_value(octets))
     if value is None:
         raise LocalProtocolError(f"not a number: {octets!r}")
@@ -171,7 +172,7 @@ def _parse_by(octets: bytes | None) -> DeliverBy:
     if match is None:
         raise LocalProtocolError(f"not by-time ';' by-mode (RFC 2852 4): {octets!r}")
     sign, digits, mode, trace = match.groups()
-    seconds = _parse_number(digits) * (-1 if sign == b"-" else 1)
+    seconds = parse_number(digits) * (-1 if sign == b"-" else 1)
     by = DeliverBy(seconds, mode.upper().decode("ascii"), bool(trace))
     if by.mode == "R" and seconds <= 0:
         raise LocalProtocolError(f"with by-mode R there must be time left (RFC 2852 4): {octets!r}")
@@ -195,7 +196,7 @@ def _parse_seconds(octets: bytes | None) -> int:
     text = _needs_value(octets)
     if not _grammar.SECONDS.fullmatch(text):
         raise LocalProtocolError(f"not 1 to 999999999 seconds (RFC 4865 3): {octets!r}")
-    return _parse_number(text)
+    return parse_number(text)
 
 
 def _parse_date_time(octets: bytes | None) -> str:
@@ -226,7 +227,7 @@ def _parse_priority(octets: bytes | None) -> int:
     text = octets or b""
     if not _grammar.PRIORITY.fullmatch(text):
         raise LocalProtocolError(f"not a priority of -9 to 9 (RFC 6710 4.1): {octets!r}", enhanced="5.5.2")
-    return -_parse_number(text[1:]) if text[:1] == b"-" else _parse_number(text)
+    return -parse_number(text[1:]) if text[:1] == b"-" else parse_number(text)
 
 
 def _parse_rrvs(octets: bytes | None) -> ValidSince:
@@ -251,7 +252,7 @@ def _parse_solicit(octets: bytes | None) -> tuple[str, ...]:
 PARAMETERS: dict[tuple[str, str], Parameter] = {
     (entry.verb, entry.name): entry
     for entry in (
-        Parameter("SIZE", "MAIL", "SIZE", _parse_number, _format_number),  # RFC 1870
+        Parameter("SIZE", "MAIL", "SIZE", parse_number, _format_number),  # RFC 1870
         Parameter(
             "BODY", "MAIL", "8BITMIME", _one_of("7BIT", "8BITMIME", "BINARYMIME"), _format_text
         ),  # RFC 6152, 3030

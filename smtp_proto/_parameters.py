@@ -13,7 +13,7 @@ from . import _grammar
 from ._errors import LocalProtocolError
 from ._limits import DEFAULT_LIMITS
 from ._message import FrozenMapping, field
-from ._parameter_table import PARAMETERS, Parameter, ParameterValue
+from ._parameter_table import PARAMETERS, Parameter, ParameterValue, parse_number
 
 # What Python raises of a value that it did not expect.
 _NO_VALUE = (ValueError, TypeError, AttributeError, LookupError)
@@ -81,12 +81,15 @@ def keyword_for(verb: str, name: str, value: ParameterValue) -> str | None:
 
     None if there is none: the parameter belongs to the other command.
     """
-    if (verb, name, value) == ("MAIL", "BODY", "BINARYMIME"):
-        return "BINARYMIME"  # RFC 3030 3: a keyword of its own, a value of BODY
-    entry = PARAMETERS.get((verb, name))
+    return _keyword(verb, name, value, PARAMETERS.get((verb, name))) or None
+
+
+def _keyword(verb: str, name: str, value: ParameterValue, entry: Parameter | None) -> str:
+    """The same, with the entry at hand; `""` if there is none."""
     if entry is not None:
-        return entry.keyword
-    return None if (_OTHER[verb], name) in PARAMETERS else name
+        # RFC 3030 3: a keyword of its own, a value of BODY
+        return "BINARYMIME" if name == "BODY" and value == "BINARYMIME" else entry.keyword
+    return "" if (_OTHER[verb], name) in PARAMETERS else name
 
 
 def parse_parameters(verb: str, octets: bytes, limit: int) -> Parameters:
@@ -127,19 +130,21 @@ def check_parameters(verb: str, parameters: Parameters, features: Mapping[str, t
     if not parameters._text.isascii() and "SMTPUTF8" not in features:  # RFC 6531 3.3, RFC 6533 3
         raise LocalProtocolError(f"a parameter beyond ASCII:{parameters._text}")
     for name, value in parameters.items():
-        offered = features.get(keyword_for(verb, name, value) or "")
-        if offered is None:  # RFC 5321 4.1.1.11
-            raise LocalProtocolError(f"parameter {name} is not offered for {verb}", code=555)
         entry = PARAMETERS.get((verb, name))
+        keyword = _keyword(verb, name, value, entry)
+        if keyword not in features:  # RFC 5321 4.1.1.11
+            raise LocalProtocolError(f"parameter {name} is not offered for {verb}", code=555)
         if entry is not None and entry.check is not None:
             try:
-                entry.check(value, offered, parameters)
+                entry.check(value, features[keyword], parameters)
             except _NO_VALUE:
                 raise LocalProtocolError(f"the server does not take this {name}: {value!r}") from None
 
 
 def _write(entry: Parameter, value: ParameterValue) -> tuple[str | None, ParameterValue]:
     """The text of a value, and the value as the receiver will see it: who must be able to read it."""
+    if type(value) is int and entry.parse is parse_number and 0 <= value < _grammar.TOO_LARGE:
+        return str(value), value
     try:
         text = entry.format(value)
         if text is None:
@@ -177,3 +182,12 @@ def canonical_parameters(verb: str, given: Mapping[str, ParameterValue]) -> Para
 
 
 NO_PARAMETERS = Parameters("", {})
+
+
+def size_alone(size: int) -> Parameters:
+    """What most messages say of themselves: how many octets they have, and nothing else."""
+    parameters = Parameters.__new__(Parameters)
+    dict.__setitem__(parameters, "SIZE", size)
+    parameters._verb = "MAIL"
+    parameters._text = f" SIZE={size}"
+    return parameters

@@ -49,6 +49,7 @@ from ._replies import (
 from ._state import Opening
 
 _new_reply = Reply.__new__
+_one_line, _successes = _grammar.ONE_LINE_REPLY.match, _grammar.SUCCESSES.match
 _CODES = {b"%d" % code: code for code in range(200, 600)}
 
 
@@ -79,7 +80,7 @@ class ReplyReader:
             self.began = buffer.end - len(octets)
             # What comes octet by octet is not looked at again and again.
             if not buffer.searched and kind not in _KINDS:
-                match = _grammar.ONE_LINE_REPLY.match(octets)
+                match = _one_line(octets)
                 if match is not None and (end := match.end()) <= self._one_line:
                     reply = _new_reply(Reply)
                     digits, reply._text = match.groups()
@@ -89,6 +90,20 @@ class ReplyReader:
                     return reply
         parts = self._read_lines(buffer, kind)
         return None if parts is None else _KINDS.get(kind, received)(*parts)
+
+    def skip_successes(self, buffer: ReceiveBuffer, count: int, asks_for_data: bool) -> bool:
+        """Drop `count` replies of one line, all 2yz, or the last one 354; whether they were there."""
+        octets = buffer.octets
+        if self._lines or buffer.searched:
+            return False
+        match = _successes(octets)
+        if match is None or (match[1] is not None) is not asks_for_data:
+            return False
+        end = match.end()
+        if end > self._one_line or octets.count(b"\n", 0, end) != count:
+            return False
+        del octets[:end]
+        return True
 
     def _read_lines(
         self, buffer: ReceiveBuffer, kind: type[Command | None]

@@ -246,6 +246,19 @@ class AuthChallenge(Reply):
         return "334 <hidden>"
 
 
+class Successes(Message):
+    """All commands of a group were answered, and well: 2yz, and 354 to DATA (RFC 2920 3.1)."""
+
+    __slots__ = ("_to",)
+    _fields = ("to",)
+
+    to: Sequence[Command] = field("_to")
+    """The commands that were answered."""
+
+    def __init__(self, *, to: Sequence[Command]) -> None:
+        self._to = to
+
+
 def decode_base64(octets: bytes) -> bytes:
     """Base64 as SASL has it: nothing but the alphabet, correctly padded (RFC 4954 4)."""
     if not _grammar.BASE64.fullmatch(octets):

@@ -271,6 +271,10 @@ class Machine:
         """Take for granted that a command of this kind, which is allowed, was answered well."""
         self.state = _SUCCESS[self.state][kind]
 
+    def follow(self, predicted: Machine) -> None:
+        """All that was outstanding was answered well, as `predicted` took for granted."""
+        self.state = predicted.state
+
     def predict(self, confirmed: Machine, outstanding: Iterable[Command]) -> None:
         """Start again from `confirmed`, taking every command in `outstanding` for a success."""
         self.state = confirmed.state

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 from .._addresses import Path
 from .._body import has_utf8_header
 from .._client_connection import ClientConnection
 from .._commands import Mail, Rcpt
 from .._errors import LocalProtocolError, NotOffered
+from .._features import Features
 from .._limits import UNLIMITED
 from .._parameter_table import ParameterValue
-from .._parameters import NO_PARAMETERS, Parameters, canonical_parameters, check_parameters
+from .._parameters import (
+    NO_PARAMETERS,
+    Parameters,
+    canonical_parameters,
+    check_parameters,
+    size_alone,
+)
 from .._replies import Reply
 from ._result import Outcome, Status
 
@@ -24,23 +31,46 @@ can go in one flight, else with DATA. BODY=BINARYMIME needs chunks.
 # A message of text that is not larger is sent before it is known who wants it.
 _ONE_FLIGHT = 65536
 
+# So many plain recipients are one group, which stays within its bounds.
+_ONE_GROUP = 90
+_LONGEST_PATH = 256
 
-class Prepared(NamedTuple):
+PIECE = 262144
+"""Pieces in which a message given as octets is sent, and the smallest chunk that is not the last."""
+
+
+class Prepared:
     """A message that may be sent, for all that is known before anything is said."""
 
-    mail: Mail
-    rcpts: Sequence[Rcpt]
-    """Those who can be said."""
-    body: bytes | None
-    is_binary: bool
-    in_chunks: bool
-    in_one_flight: bool
-    share: int
-    """How many of them one transaction takes."""
-    unsaid: Sequence[tuple[int, Outcome]]
-    """The others: their places among all, in ascending order, and why."""
-    given: Sequence[Path] | None
+    # What is so with nearly every message.
+    is_binary = False
+    in_chunks = False
+    in_one_flight = False
+    unsaid: Sequence[tuple[int, Outcome]] = ()
+    """The recipients who cannot be said: their places among all, in ascending order, and why."""
+    given: Sequence[Path] | None = None
     """All recipients as they were given, if some of them are said in another way."""
+
+    def __init__(
+        self,
+        mail: Mail,
+        rcpts: Sequence[Rcpt],
+        body: bytes | None,
+        length: int,
+        share: int,
+        is_one_group: bool,
+    ) -> None:
+        self.mail = mail
+        self.rcpts = rcpts
+        """Those who can be said."""
+        self.body = body
+        """Of a message of text that is one piece, what the server gets; else as it was given."""
+        self.length = length
+        """How many octets were given."""
+        self.share = share
+        """How many recipients one transaction takes."""
+        self.is_one_group = is_one_group
+        """Whether MAIL, RCPT for each recipient and DATA are no more than one group takes."""
 
     @property
     def is_split(self) -> bool:
@@ -73,50 +103,53 @@ def prepare(
     """Judge a message, and decide how it is sent. Raises as `send_message`."""
     if isinstance(recipients, str):
         recipients = [recipients]
-    rcpts = [rcpt if isinstance(rcpt, Rcpt) else Rcpt(forward_path=rcpt) for rcpt in recipients]
+    rcpts = [rcpt if type(rcpt) is Rcpt else Rcpt(forward_path=cast(str, rcpt)) for rcpt in recipients]
     if not rcpts:
         raise LocalProtocolError("a message needs a recipient")
+    path = Path(sender)
+    features = conn.features
     given = canonical_parameters("MAIL", parameters) if parameters else NO_PARAMETERS
-    is_binary = given.get("BODY") == "BINARYMIME"
-    in_chunks = _is_in_chunks(conn, transfer, body, is_binary)
+    is_binary = bool(given) and given.get("BODY") == "BINARYMIME"
+    length = 0
     if body is not None:
+        size = length = len(body)
         if not is_binary:
-            conn.check_body(body)
-        size = len(body) if is_binary else _size(body)
-    envelope = _envelope(conn, Path(sender), rcpts, idna)
-    added = _added_parameters(conn, envelope, given, body, size, allow_8bit)
-    mail = Mail(reverse_path=envelope.sender, parameters={**added, **given} if added else given)
-    is_small = body is not None and len(body) <= _ONE_FLIGHT
-    in_one_flight = in_chunks and is_small and "PIPELINING" in conn.features
+            size = conn.size_of(body) if length > PIECE else len(body := conn.text_of(body))
+    is_plain = _is_plain(path, rcpts)
+    can_pipeline = "PIPELINING" in features
     share = len(rcpts)
     if conn.quota.limits:
         share = conn.quota.limits.get("RCPTMAX", share)
-    message = Prepared(
-        mail,
-        envelope.rcpts,
-        body,
-        is_binary,
-        in_chunks,
-        in_one_flight,
-        share,
-        envelope.unsaid,
-        envelope.given,
-    )
+    if is_plain and not given and (body is None or body.isascii()):
+        mail = Mail(reverse_path=path, parameters=_size_parameter(features, size))
+        message = Prepared(mail, rcpts, body, length, share, can_pipeline and len(rcpts) <= _ONE_GROUP)
+    else:
+        envelope = _envelope(conn, path, rcpts, idna)
+        said = _parameters(features, envelope, given, body, size, allow_8bit)
+        mail = Mail(reverse_path=envelope.sender, parameters=said)
+        message = Prepared(mail, envelope.rcpts, body, length, share, is_one_group=False)
+        message.unsaid, message.given = envelope.unsaid, envelope.given
+    if transfer != "data" or is_binary:
+        message.is_binary = is_binary
+        message.in_chunks = _is_in_chunks(features, transfer, body, is_binary)
+        message.in_one_flight = (
+            message.in_chunks and can_pipeline and body is not None and length <= _ONE_FLIGHT
+        )
     if body is None and message.is_split:
         raise LocalProtocolError(f"the body is read once, and the server takes {share} recipients at a time")
     return message
 
 
-def _size(body: bytes) -> int:
-    """Octets of the message with regular line ends (RFC 1870 5)."""
-    pairs = body.count(b"\r\n")
-    stray = body.count(b"\n") + body.count(b"\r") - 2 * pairs
-    unfinished = bool(body) and not body.endswith((b"\r", b"\n"))
-    return len(body) + stray + 2 * unfinished
+def _is_plain(sender: Path, rcpts: Sequence[Rcpt]) -> bool:
+    """Whether addresses are ASCII, and as long as RFC 5321 4.5.3.1.3 has them, and come alone."""
+    for rcpt in rcpts:
+        path = rcpt._forward_path
+        if rcpt._parameters or not path._is_ascii or len(path) > _LONGEST_PATH or path._route:
+            return False
+    return sender._is_ascii and len(sender) <= _LONGEST_PATH and not sender._route
 
 
-def _is_in_chunks(conn: ClientConnection, transfer: Transfer, body: bytes | None, is_binary: bool) -> bool:
-    features = conn.features
+def _is_in_chunks(features: Features, transfer: Transfer, body: bytes | None, is_binary: bool) -> bool:
     if transfer == "data" and is_binary:
         raise LocalProtocolError("a BINARYMIME message needs BDAT (RFC 3030 3)")
     if transfer == "auto" and not is_binary:
@@ -134,7 +167,8 @@ def _envelope(
     utf8 = False
     is_ascii = sender._is_ascii
     for rcpt in rcpts:
-        is_ascii = is_ascii and rcpt._forward_path._is_ascii
+        if not rcpt._forward_path._is_ascii:
+            is_ascii = False
         if rcpt._parameters:
             utf8 = utf8 or not rcpt._parameters._text.isascii()
             if not utf8 or "SMTPUTF8" in conn.features:  # else that is what is wrong
@@ -175,24 +209,26 @@ def _in_ascii(path: Path, idna: Callable[[str], str] | None) -> Path | None:
     return ascii_path if ascii_path.is_ascii else None
 
 
-def _added_parameters(
-    conn: ClientConnection,
+def _size_parameter(features: Features, size: int | None) -> Parameters:
+    """SIZE, where the size is known and it is offered (RFC 1870)."""
+    if size is None or "SIZE" not in features:
+        return NO_PARAMETERS
+    limit = features.size
+    if limit is not None and size > limit:
+        raise LocalProtocolError(f"a message of {size} octets; the server takes {limit} (RFC 1870)", code=552)
+    return size_alone(size)
+
+
+def _parameters(
+    features: Features,
     envelope: _Envelope,
     given: Parameters,
     body: bytes | None,
     size: int | None,
     allow_8bit: bool,
-) -> dict[str, ParameterValue]:
-    """The parameters of MAIL that are due and offered."""
-    features = conn.features
-    added: dict[str, ParameterValue] = {}
-    if size is not None and "SIZE" in features:
-        limit = features.size
-        if limit is not None and size > limit:
-            raise LocalProtocolError(
-                f"a message of {size} octets; the server takes {limit} (RFC 1870)", code=552
-            )
-        added["SIZE"] = size
+) -> Mapping[str, ParameterValue]:
+    """The parameters of MAIL: those given, and those that are due and offered."""
+    added: dict[str, ParameterValue] = dict(_size_parameter(features, size))
     utf8 = envelope.utf8 or not given._text.isascii()
     if body is not None and not body.isascii():
         if "8BITMIME" in features:
@@ -205,13 +241,12 @@ def _added_parameters(
         if "SMTPUTF8" not in features:
             raise NotOffered("SMTPUTF8", "a parameter or the header of the message is not ASCII")
         added["SMTPUTF8"] = True
-    return added
+    return {**added, **given}
 
 
 def within_limits(conn: ClientConnection, message: Prepared) -> Prepared:
     """The message without the recipients for whom there is no room left in the session (RFC 9422 4.3)."""
-    room = conn.quota.left("RCPTDOMAINMAX")
-    if room == UNLIMITED:
+    if not conn.quota.limits or (room := conn.quota.left("RCPTDOMAINMAX")) == UNLIMITED:
         return message
     met: set[str] = set()
     said = []
@@ -225,4 +260,8 @@ def within_limits(conn: ClientConnection, message: Prepared) -> Prepared:
                 continue
             met.add(domain)
         said.append(rcpt)
-    return message._replace(rcpts=said, unsaid=[(place, unsaid[place]) for place in sorted(unsaid)])
+    limited = Prepared(message.mail, said, message.body, message.length, message.share, message.is_one_group)
+    limited.is_binary, limited.given = message.is_binary, message.given
+    limited.in_chunks, limited.in_one_flight = message.in_chunks, message.in_one_flight
+    limited.unsaid = [(place, unsaid[place]) for place in sorted(unsaid)]
+    return limited

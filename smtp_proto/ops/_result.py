@@ -80,5 +80,7 @@ class SendResult(Message):
     @property
     def all_accepted(self) -> bool:
         """Whether it was taken for everybody; False if there is nobody."""
-        outcomes = self._outcomes
-        return bool(outcomes) and all(outcome._status is _ACCEPTED for outcome in outcomes)
+        for outcome in self._outcomes:
+            if outcome._status is not _ACCEPTED:
+                return False
+        return bool(self._outcomes)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from .._body import TextWriter
 from .._client_connection import ClientConnection
 from .._commands import Bdat, EndOfMessage, MessageData, Rcpt
 from .._errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, SMTPError
@@ -21,15 +20,16 @@ from .._parameter_table import ParameterValue
 from .._parameters import NO_PARAMETERS
 from .._state import State
 from ._client import reset
-from ._delivery import Delivery
-from ._prepare import Prepared, Transfer, prepare, within_limits
+from ._delivery import DATA, Delivery
+from ._prepare import PIECE, Prepared, Transfer, prepare, within_limits
 from ._result import SendResult
 from ._wants import NextChunk, Op, Want
 
-_DATA = State.DATA  # an Enum member is slow to look up before Python 3.12
+# An Enum member is slow to look up before Python 3.12.
+_READY = State.READY
+_EVENT = Want.EVENT
 
-# Pieces in which a body given as bytes is sent, and the smallest chunk that is not the last.
-_PIECE = 262144
+_END = EndOfMessage()
 
 
 def send_message(
@@ -90,70 +90,73 @@ def send_prepared(
 ) -> Op[None]:
     """Send it, in as many transactions as it needs and as there is room for; leave none of them open."""
     while True:
-        conn.send(message.mail)
-        delivery.begin()
-        yield from _send_once(conn, message, all_or_nothing, progress, delivery)
-        if conn.mail is not None:
+        rcpts = delivery.begin(conn, message)
+        try:
+            if message.in_chunks:
+                yield from _send_in_chunks(conn, delivery, message, all_or_nothing, progress)
+            else:
+                yield from _send_with_data(conn, delivery, message, rcpts, all_or_nothing, progress)
+        except RemoteProtocolError as exc:
+            if not delivery.is_decided:
+                raise ConnectionLost(f"while a message was sent: {exc}", result=delivery.result()) from exc
+            conn.fail()
+        except ConnectionLost as exc:
+            if exc.sending:
+                yield from delivery.last_words()
+            if not delivery.is_decided:
+                exc.result = delivery.result()
+                raise
+            conn.fail()
+        except BaseException:
+            # A message that stops in the middle can be taken back only by hanging up.
+            if conn.outstanding or conn.mail is not None:
+                conn.fail()
+            raise
+        if conn._predicted.state is not _READY and conn.mail is not None:
             yield from leave(conn)
         if not (delivery.has_more and conn.is_usable and conn.quota.left("MAILMAX") > 0):
             return
 
 
-def _send_once(
-    conn: ClientConnection,
-    message: Prepared,
-    all_or_nothing: bool,
-    progress: Callable[[int], object] | None,
-    delivery: Delivery,
-) -> Op[None]:
-    try:
-        if message.in_chunks:
-            yield from _send_in_chunks(conn, delivery, message, all_or_nothing, progress)
-        else:
-            yield from _send_with_data(conn, delivery, message.body, all_or_nothing, progress)
-    except RemoteProtocolError as exc:
-        if not delivery.is_decided:
-            raise ConnectionLost(f"while a message was sent: {exc}", result=delivery.result()) from exc
-        conn.fail()
-    except ConnectionLost as exc:
-        if exc.sending:
-            yield from delivery.last_words()
-        if not delivery.is_decided:
-            exc.result = delivery.result()
-            raise
-        conn.fail()
-    except BaseException:
-        # A message that stops in the middle can be taken back only by hanging up.
-        conn.fail()
-        raise
-
-
 def _send_with_data(
     conn: ClientConnection,
     delivery: Delivery,
-    body: bytes | None,
+    message: Prepared,
+    rcpts: Sequence[Rcpt],
     all_or_nothing: bool,
     progress: Callable[[int], object] | None,
 ) -> Op[None]:
-    yield from delivery.send_envelope(all_or_nothing)
-    if conn.state is not _DATA:
+    if all_or_nothing or not message.is_one_group:
+        yield from delivery.send_envelope(message.mail, all_or_nothing)
+    else:
+        conn.send_group([message.mail, *rcpts, DATA])
+        delivery.note((yield _EVENT))
+        if conn._pending:
+            yield from delivery.collect()
+    if conn._body is None:
         return
     wanted = delivery.is_wanted(all_or_nothing)
     if wanted:
-        if body is None:
+        if message.body is None:
             yield from _send_stream(conn, progress)
+        elif message.length > PIECE:
+            yield from _send_pieces(conn, message.body, progress)
         else:
-            yield from _send_bytes(conn, body, progress)
-    conn.send(EndOfMessage())
+            conn.send(MessageData(data=message.body))
+            if progress is not None:
+                progress(message.length)
+    conn.send(_END)
     delivery.sent = wanted
-    yield from delivery.collect()
+    delivery.note((yield _EVENT))
+    if conn._pending:
+        yield from delivery.collect()
 
 
-def _send_bytes(conn: ClientConnection, body: bytes, progress: Callable[[int], object] | None) -> Op[None]:
-    for at in range(0, len(body), _PIECE):
+def _send_pieces(conn: ClientConnection, body: bytes, progress: Callable[[int], object] | None) -> Op[None]:
+    for at in range(0, len(body), PIECE):
         if at:
             yield Want.FLUSH
-        piece = body if len(body) <= _PIECE else body[at : at + _PIECE]
+        piece = body[at : at + PIECE]
         conn.send(MessageData(data=piece))
         if progress is not None:
             progress(at + len(piece))
@@ -176,31 +179,39 @@ def _send_in_chunks(
     progress: Callable[[int], object] | None,
 ) -> Op[None]:
     at_once = message.in_one_flight and not all_or_nothing
-    yield from delivery.send_envelope(all_or_nothing, data=False, wait=not at_once)
-    if delivery.is_wanted(all_or_nothing):
-        text = None if message.is_binary else conn.text_writer()
-        yield from _send_chunks(conn, delivery, message.body, text, progress)
+    yield from delivery.send_envelope(message.mail, all_or_nothing, data=False, wait=not at_once)
+    if not delivery.is_wanted(all_or_nothing):
+        return
+    if message.body is None or message.length > PIECE:
+        yield from _send_chunks(conn, delivery, message, progress)
+    else:
+        send_last_chunk(conn, message.body)
+        delivery.sent = True
+        if progress is not None:
+            progress(message.length)
     yield from delivery.collect()
 
 
 def _send_chunks(
     conn: ClientConnection,
     delivery: Delivery,
-    body: bytes | None,
-    text: TextWriter | None,
+    message: Prepared,
     progress: Callable[[int], object] | None,
 ) -> Op[None]:
     """The message in chunks, up to the end or to one that is refused. With PIPELINING one chunk is said
     before the last one is answered.
     """
     waiting = 1 if "PIPELINING" in conn.features else 0
+    text = None if message.is_binary else conn.text_writer()
+    body = message.body
     chunk = bytearray()
     sent = 0
-    while data := (yield NextChunk()) if body is None else body[sent : sent + _PIECE]:
+    while data := (yield NextChunk()) if body is None else body[sent : sent + PIECE]:
         chunk += data if text is None else text.write(data)
         sent += len(data)
-        if len(chunk) >= _PIECE:
-            send_chunk(conn, chunk, last=False)
+        if len(chunk) >= PIECE:
+            conn.send(Bdat(size=len(chunk)))
+            conn.send(MessageData(data=bytes(chunk)))
             chunk.clear()
             if progress is not None:
                 progress(sent)
@@ -210,18 +221,18 @@ def _send_chunks(
                 return
     if text is not None:
         chunk += text.end()
-    send_chunk(conn, chunk, last=True)
-    conn.send(EndOfMessage())
+    send_last_chunk(conn, bytes(chunk))
     delivery.sent = True
     if progress is not None:
         progress(sent)
 
 
-def send_chunk(conn: ClientConnection, chunk: bytes | bytearray, *, last: bool) -> None:
-    """BDAT and its octets."""
-    conn.send(Bdat(size=len(chunk), last=last))
+def send_last_chunk(conn: ClientConnection, chunk: bytes) -> None:
+    """BDAT LAST, its octets, and the end of the message."""
+    conn.send(Bdat(size=len(chunk), last=True))
     if chunk:
-        conn.send(MessageData(data=bytes(chunk)))
+        conn.send(MessageData(data=chunk))
+    conn.send(_END)
 
 
 def leave(conn: ClientConnection) -> Op[None]:

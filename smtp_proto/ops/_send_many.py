@@ -24,7 +24,7 @@ from .._state import State
 from ._delivery import GROUP_COMMANDS, Delivery
 from ._prepare import Prepared, Transfer, prepare, within_limits
 from ._result import SendResult
-from ._send import leave, send_chunk, send_prepared
+from ._send import leave, send_last_chunk, send_prepared
 from ._wants import Op, Want
 
 # Octets of messages that may be on their way, and those that are gathered for one write.
@@ -136,15 +136,10 @@ class _Batch:
         if self._waiting or conn.mail is not None:
             conn.send(Rset())
         body = message.body or b""
-        if not message.is_binary:
-            text = conn.text_writer()
-            body = text.write(body) + text.end()
         conn.send(message.mail)
-        for rcpt in message.rcpts:
+        for rcpt in delivery.begin(conn, message):
             conn.send(rcpt)
-        send_chunk(conn, body, last=True)
-        conn.send(EndOfMessage())
-        delivery.begin()
+        send_last_chunk(conn, body)
         delivery.sent = True
         self._waiting.append((delivery, len(body)))
         self._octets += len(body)

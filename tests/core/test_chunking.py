@@ -110,6 +110,13 @@ def test_what_cannot_be_sent_so_is_refused_before_anything_is_said(options, erro
     assert send(conn, server).all_accepted
 
 
+def test_progress_is_of_the_octets_as_they_were_given():
+    server = Server({"EHLO": CHUNKING})
+    progress: list[int] = []
+    assert send(connected(server), server, body=b"one\ntwo", progress=progress.append).all_accepted
+    assert (chunks(server), progress) == ([b"one\r\ntwo\r\n"], [7])
+
+
 @OFFERS
 @pytest.mark.parametrize("given_as", ["whole", "in pieces"])
 def test_a_long_message_is_sent_in_chunks_once_somebody_wants_it(offered, given_as):

@@ -8,6 +8,7 @@ its timer; what came before an error is handed out, and the error is final.
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from helpers import ALL_FEATURES, client_in, drain, every, feed, pair_in, server_in, snapshot, until_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import Cutter, cutters, replies
+from strategies import Cutter, bodies, cutters, replies
 
 from smtp_proto import (
     CLOSED,
@@ -50,6 +51,7 @@ from smtp_proto import (
     ServerConnection,
     StartTLS,
     State,
+    Successes,
     Timer,
     UnknownCommand,
     Vrfy,
@@ -585,20 +587,55 @@ def test_what_must_not_be_sent_raises_and_the_rest_of_the_message_may_follow() -
     client = pair_in(State.DATA, client=ClientConnection(line_ends=LineEnds.STRICT)).client
     for data in (b"bare\nline", b"bare\rline", b"nul\0", b"x" * 999):
         refused(client, MessageData(data=data))
-        with pytest.raises(LocalProtocolError):
-            client.check_body(data)
     assert say(client, MessageData(data=b".line\r")) == b"..line"
     refused(client, END, "bare CR")
     refused(client, Noop(), "Noop in the middle of a body")
     assert say(client, MessageData(data=b"\n"), END) == b"\r\n.\r\n"
 
 
-def test_a_body_may_be_judged_before_anything_is_said() -> None:
+@given(bodies() | st.sampled_from([b"x" * 998 + b"\r\n", b"x" * 999, b"\0" * 999, b".\r\n.\r", b""]))
+def test_what_a_message_becomes_is_known_before_anything_is_said(body: bytes) -> None:
+    """Its octets and their number are those that DATA sends, or it is refused with the same words."""
+    for options in (
+        {},
+        {"line_ends": LineEnds.STRICT},
+        {"limits": Limits(text_line=None)},
+        {"limits": Limits(text_line=None), "allow_nul": True},
+    ):
+        client = pair_in(State.DATA, client=ClientConnection(**options)).client  # type: ignore[arg-type]
+        try:
+            wire = say(client, MessageData(data=body), END)
+        except LocalProtocolError as exc:
+            for judge in (client.text_of, client.size_of):
+                with pytest.raises(LocalProtocolError, match=re.escape(str(exc))):
+                    judge(body)
+            continue
+        text = client.text_of(body)
+        assert client.size_of(body) == len(text)
+        assert (b"\r\n" + text + b".\r\n") == (b"\r\n" + wire).replace(b"\r\n..", b"\r\n.")
+        feed(client, OK)
+        assert b"\0" in text or client.text_of(text) is text  # no copy of what is regular
+        client.text_of(text)
+        say(client, MAIL, A, Data())
+        feed(client, OK + OK + GO)
+        assert say(client, MessageData(data=text), END) == wire
+
+
+def test_a_text_that_is_known_counts_as_known_at_the_beginning_of_a_line_alone() -> None:
     client = client_in(State.READY)
-    client.check_body(b"bare\nline\r\n" + b"x" * 998 + b"\r\n")
-    with pytest.raises(LocalProtocolError, match="longer than 998"):
-        client.check_body(b"x" * 999)
-    ClientConnection(limits=Limits(text_line=None), allow_nul=True).check_body(b"\0" * 999)
+    text = client.text_of(b".a\n")
+    say(client, MAIL, A, Data())
+    feed(client, OK + OK + GO)
+    assert say(client, MessageData(data=b"x" * 996), MessageData(data=text)) == b"x" * 996 + b".a\r\n"
+    client = client_in(State.DATA)
+    text = client.text_of(b"ab\n")
+    say(client, MessageData(data=b"x" * 997))
+    refused(client, MessageData(data=text), "longer than 998")
+
+
+def test_the_size_of_a_large_message_is_that_of_all_its_pieces() -> None:
+    body = b"\r".join([b"x" * 100] * 5000)
+    assert client_in(State.READY).size_of(body) == len(body) + 4999 + 2
 
 
 # AUTH (RFC 4954)
@@ -985,13 +1022,104 @@ def test_what_was_received_and_not_read_can_be_had() -> None:
     assert client.trailing_data == b""
 
 
-def test_where_every_body_may_be_sent_none_is_looked_at_twice() -> None:
-    lenient = ClientConnection(features=ALL_FEATURES, limits=Limits(text_line=None), allow_nul=True)
-    lenient.check_body(b"\0" + b"a" * 10_000)
-    for strict in (
-        ClientConnection(limits=Limits(text_line=None)),
-        ClientConnection(limits=Limits(text_line=None), allow_nul=True, line_ends=LineEnds.STRICT),
-        ClientConnection(allow_nul=True),
-    ):
-        with pytest.raises(LocalProtocolError):
-            strict.check_body(b"\0\n" + b"a" * 1000)
+# Groups (RFC 2920 3.1)
+
+GROUPS = st.sampled_from(
+    [[MAIL], [MAIL, A], [MAIL, A, B, Data()], [Rset(), MAIL, A, Data()], [MAIL, A, Noop()]]
+)
+CODES = st.sampled_from([b"250", b"250", b"250", b"251", b"299", b"354", b"421", b"450", b"550"])
+LINES = st.sampled_from([b" ok\r\n", b"\r\n", b" ok\n", b"-ok\r\n250 ok\r\n", b" \xff\r\n"])
+
+
+def told(client: ClientConnection, wire: bytes, cutter: Cutter) -> list[Any]:
+    """What the client hears: for each answer its command, and its code if that is no success; an error."""
+    heard, error = until_error(client, *cutter(wire))
+    for at in reversed(range(len(heard))):
+        if isinstance(heard[at], Successes):
+            heard[at : at + 1] = heard[at].to
+        elif heard[at].code < 300 or heard[at].code == 354:
+            heard[at] = heard[at].to
+    return [*heard, str(error), client.state, client.outstanding]
+
+
+@given(GROUPS, st.lists(st.tuples(CODES, LINES), max_size=5), cutters(), st.booleans())
+def test_what_is_said_as_a_group_is_heard_as_what_is_said_one_by_one(
+    group: list[Command], answers: list[tuple[bytes, bytes]], cutter: Cutter, lmtp: bool
+) -> None:
+    """Only that successes may come together."""
+    wire = b"".join(code + line for code, line in answers)
+    together, alone = (client_in(State.READY, lmtp=lmtp) for _ in range(2))
+    together.send_group(group)
+    assert together.data_to_send() == say(alone, *group)
+    assert told(together, wire, cutter) == told(alone, wire, cutter)
+
+
+def test_a_group_that_is_answered_well_and_at_once_is_answered_by_one_event() -> None:
+    client = client_in(State.READY)
+    group = [MAIL, A, B, Data()]
+    client.send_group(group)
+    client.data_to_send()
+    assert feed(client, OK + b"251 forwarded\r\n250\r\n" + GO) == [Successes(to=group)]
+    assert (client.state, client.outstanding) == (State.DATA, 0)
+    assert say(client, TEXT, END) == b"text\r\n.\r\n"
+    assert answers(client, OK) == [(250, END)]
+
+
+@every(
+    ("group", "wires"),
+    {
+        "not at once": ([MAIL, A], [OK, OK]),
+        "a refusal among them": ([MAIL, A, B], [OK + NO + OK]),
+        "a reply of two lines": ([MAIL, A], [OK + b"250-two\r\n250 lines\r\n"]),
+        "a line end that is tolerated": ([MAIL, A], [OK + b"250 ok\n"]),
+        "a success that says more": ([MAIL, A, Noop()], [OK + OK + OK]),
+        "no 354": ([MAIL, A, Data()], [OK + OK + OK]),
+    }.values(),
+)
+def test_else_a_group_is_answered_one_by_one(group: list[Command], wires: list[bytes]) -> None:
+    client = client_in(State.READY)
+    client.send_group(group)
+    client.data_to_send()
+    heard = feed(client, *wires)
+    assert [reply.to for reply in heard] == group
+
+
+def test_a_group_is_none_if_something_else_is_outstanding_or_the_recipients_matter() -> None:
+    client = client_in(State.READY)
+    say(client, Rset())
+    client.send_group([MAIL, A])
+    assert [reply.to for reply in feed(client, OK * 3)] == [Rset(), MAIL, A]
+    prdr = ClientConnection(features=Features({"PIPELINING": (), "PRDR": ()}))
+    for client in (client_in(State.READY, lmtp=True), prdr):
+        mail = MAIL if client.lmtp else Mail(reverse_path="s@x.example", parameters={"PRDR": True})
+        client.send_group([mail, A, B])
+        assert [reply.to for reply in feed(client, OK * 3)] == [mail, A, B]
+
+
+def test_replies_that_began_before_the_group_was_said_are_not_believed() -> None:
+    client = client_in(State.READY)
+    client.receive_data(OK + OK)
+    client.send_group([MAIL, A])
+    with pytest.raises(RemoteProtocolError, match="nothing asked for"):
+        client.next_event()
+
+
+def test_of_a_group_with_a_command_that_may_not_be_said_those_before_it_are_queued() -> None:
+    client = client_in(State.READY)
+    with pytest.raises(LocalProtocolError, match="Data in state mail"):
+        client.send_group([MAIL, Data()])
+    assert client.data_to_send() == b"MAIL FROM:<sender@client.example>\r\n"
+    assert answers(client, OK) == [(250, MAIL)]
+
+
+def test_a_client_is_idle_when_a_transaction_may_begin_and_nothing_waits() -> None:
+    client = client_in(State.READY)
+    assert client.is_idle
+    client.receive_data(b"421 bye\r\n")
+    assert not client.is_idle
+    assert client.next_event().code == 421  # type: ignore[union-attr]
+    assert not client.is_idle
+    client = client_in(State.READY)
+    say(client, Noop())
+    assert not client.is_idle
+    assert not client_in(State.MAIL).is_idle

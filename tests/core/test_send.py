@@ -419,7 +419,7 @@ def test_a_message_in_pieces_is_sent_as_if_it_were_whole(body, cuts):
 
 
 def test_progress_counts_the_octets_of_the_body_sent_so_far():
-    for body in (b"x" * 70 + b"\r\n", [b"one\r\n", b"two", b"\r\n"]):
+    for body in (b"x" * 70 + b"\r\n", b"one\ntwo", [b"one\r\n", b"two", b"\r\n"]):
         progress: list[int] = []
         server = Server()
         send(connected(server), server, body=body, progress=progress.append)

@@ -91,10 +91,9 @@ class _Driving:
             raise LocalProtocolError("another operation is using this connection")
         self._busy = True
 
-    def _receive_data(self, data: bytes) -> None:
-        if self._stopping and not data:
+    def _check_end(self, data: bytes) -> None:
+        if not data:
             raise Stopping
-        self.conn.receive_data(data)
 
     def _receive_header(self, reader: ProxyReader, data: bytes) -> None:
         try:
@@ -105,6 +104,12 @@ class _Driving:
     def _check_stop(self) -> None:
         if self._stopping and self.conn.mail is None:
             raise Stopping
+
+    def _lost(self, failure: str, exc: OSError) -> ConnectionLost:
+        """What the network does wrong, as one of our errors."""
+        if isinstance(exc, TimeoutError):
+            return self._timed_out()
+        return ConnectionLost(f"{failure}: {str(exc) or type(exc).__name__}")
 
     def _timed_out(self) -> TimedOut:
         return TimedOut(self.conn.timer, self._seconds() or 0)
@@ -204,37 +209,44 @@ class Driver(_Driving):
 
     def _wait(self) -> object:
         """The next event, which is not there yet."""
+        conn = self.conn
         self._flush()
         left = seconds = self._seconds()
         deadline = None if seconds is None else self._clock() + seconds
-        event: object = NEED_DATA
-        while event is NEED_DATA:
-            self._check_stop()
+        while True:
+            if self._stopping:
+                self._check_stop()
             if left is not None and left <= 0:
                 raise self._timed_out()
-            self._receive_data(self._guard("receiving failed", self.stream.receive_some, _READ, left))
-            event = self.conn.next_event()
-            left = None if deadline is None else deadline - self._clock()
-        return event
+            try:
+                data = self.stream.receive_some(_READ, left)
+            except OSError as exc:
+                raise self._lost("receiving failed", exc) from exc
+            if self._stopping:
+                self._check_end(data)
+            conn.receive_data(data)
+            if (event := conn.next_event()) is not NEED_DATA:
+                return event
+            if deadline is not None:
+                left = deadline - self._clock()
 
     def _flush(self) -> None:
         data = self.conn.data_to_send()
         if data and not self._mute:
             try:
-                self._guard("sending failed", self.stream.send_all, data, self._seconds())
-            except ConnectionLost as exc:
+                self.stream.send_all(data, self._seconds())
+            except OSError as exc:
+                lost = self._lost("sending failed", exc)
                 self._mute = True
-                exc.sending = not isinstance(exc, TimedOut)
-                raise
+                lost.sending = not isinstance(lost, TimedOut)
+                raise lost from exc
 
     def _guard(self, failure: str, action: Callable[..., _T], *arguments: object) -> _T:
         """Let the stream do something; what the network does wrong becomes one of our errors."""
         try:
             return action(*arguments)
-        except TimeoutError as exc:
-            raise self._timed_out() from exc
         except OSError as exc:
-            raise ConnectionLost(f"{failure}: {str(exc) or type(exc).__name__}") from exc
+            raise self._lost(failure, exc) from exc
 
 
 class AsyncDriver(_Driving):
@@ -328,34 +340,41 @@ class AsyncDriver(_Driving):
 
     async def _wait(self) -> object:
         """The next event, which is not there yet."""
+        conn = self.conn
         await self._flush()
         left = seconds = self._seconds()
         deadline = None if seconds is None else self._clock() + seconds
-        event: object = NEED_DATA
-        while event is NEED_DATA:
-            self._check_stop()
+        while True:
+            if self._stopping:
+                self._check_stop()
             if left is not None and left <= 0:
                 raise self._timed_out()
-            self._receive_data(await self._guard("receiving failed", self.stream.receive_some, _READ, left))
-            event = self.conn.next_event()
-            left = None if deadline is None else deadline - self._clock()
-        return event
+            try:
+                data = await self.stream.receive_some(_READ, left)
+            except OSError as exc:
+                raise self._lost("receiving failed", exc) from exc
+            if self._stopping:
+                self._check_end(data)
+            conn.receive_data(data)
+            if (event := conn.next_event()) is not NEED_DATA:
+                return event
+            if deadline is not None:
+                left = deadline - self._clock()
 
     async def _flush(self) -> None:
         data = self.conn.data_to_send()
         if data and not self._mute:
             try:
-                await self._guard("sending failed", self.stream.send_all, data, self._seconds())
-            except ConnectionLost as exc:
+                await self.stream.send_all(data, self._seconds())
+            except OSError as exc:
+                lost = self._lost("sending failed", exc)
                 self._mute = True
-                exc.sending = not isinstance(exc, TimedOut)
-                raise
+                lost.sending = not isinstance(lost, TimedOut)
+                raise lost from exc
 
     async def _guard(self, failure: str, action: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
         """Let the stream do something; what the network does wrong becomes one of our errors."""
         try:
             return await action(*arguments)
-        except TimeoutError as exc:
-            raise self._timed_out() from exc
         except OSError as exc:
-            raise ConnectionLost(f"{failure}: {str(exc) or type(exc).__name__}") from exc
+            raise self._lost(failure, exc) from exc

@@ -818,19 +818,19 @@ class SMTP:
         self.ehlo_or_helo_if_needed()
         recipients = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
         body = msg.encode("ascii") if isinstance(msg, str) else msg
-        if self.sock:
+        is_ascii = "".join((from_addr, *recipients)).isascii()
+        if self.sock and not is_ascii:
             self._check_encoding(from_addr, recipients, mail_options)
         self.last_result = None
         if recipients and self._may_pipeline():
-            refused = self._send_at_once(from_addr, recipients, body, mail_options, rcpt_options)
+            refused = self._send_at_once(from_addr, recipients, body, mail_options, rcpt_options, is_ascii)
             if refused is not None:
                 return refused
         return self._send_by_steps(from_addr, recipients, body, mail_options, rcpt_options)
 
     def _check_encoding(self, sender: str, recipients: list[str], options: Sequence[str]) -> None:
-        if not (sender.isascii() and all(map(str.isascii, recipients))):
-            utf8 = self.does_esmtp and any(option.lower() == "smtputf8" for option in options)
-            "".join((sender, *recipients)).encode("utf-8" if utf8 else self.command_encoding)
+        utf8 = self.does_esmtp and any(option.lower() == "smtputf8" for option in options)
+        "".join((sender, *recipients)).encode("utf-8" if utf8 else self.command_encoding)
 
     def _may_pipeline(self) -> bool:
         """Whether nobody can tell, but by the clock, that the commands of a transaction go out together."""
@@ -868,13 +868,15 @@ class SMTP:
         body: Octets,
         mail_options: Sequence[str],
         rcpt_options: Sequence[str],
+        is_ascii: bool,
     ) -> dict[str, _Answer] | None:
         """None for what the core does not take: nothing has been said then."""
         conn = self._connection()
         wire = _Wire(self)
         delivery = ops.Delivery()
         whole, ask = parts(body)
-        of_mail, of_rcpt = _words(mail_options), _words(rcpt_options)
+        of_mail = _words(mail_options) if mail_options else ""
+        of_rcpt = _words(rcpt_options) if rcpt_options else ""
         try:
             parameters = Parameters.from_text("MAIL", of_mail) if of_mail else _NONE
             for_rcpt = Parameters.from_text("RCPT", of_rcpt) if of_rcpt else _NONE
@@ -882,7 +884,8 @@ class SMTP:
             path = _path(sender)
         except LocalProtocolError:
             return None
-        if "SMTPUTF8" not in conn.features and not all(rcpt.forward_path.is_ascii for rcpt in rcpts):
+        is_said = is_ascii or "SMTPUTF8" in conn.features
+        if not is_said and not all(rcpt.forward_path.is_ascii for rcpt in rcpts):
             return None
         try:
             op = ops.send_message(
@@ -909,7 +912,8 @@ class SMTP:
         self.last_result = result
         if "SMTPUTF8" in parameters:
             self.command_encoding = "utf-8"
-        self._take_back(conn)
+        if not conn.is_idle:
+            self._take_back(conn)
         if result.all_accepted:
             return {}
         return self._judge(sender, recipients, rcpts, [cast(Reply, one.reply) for one in result.outcomes])
