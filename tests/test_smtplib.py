@@ -159,7 +159,7 @@ def test_every_public_attribute_is_there() -> None:
         assert {name for name in vars(theirs()) if not name.startswith("_")} <= {*dir(ours())}
 
 
-QUOTED = ["abc\n.jkl\rfoo\r\n..blue", "", ".", "\n.\n", "a\r\r\n.b", "caf\xe9"]
+QUOTED = ["abc\n.jkl\rfoo\r\n..blue", "", ".", "\n.\n", "a\r\r\n.b", "a\r", ".\r", "\r", "caf\xe9"]
 ADDRESSES = [
     "",
     "<>",

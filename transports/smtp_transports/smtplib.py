@@ -166,8 +166,8 @@ def quoteaddr(addrstring: str) -> str:
 def quotedata(data: str) -> str:
     """`data` with CRLF at the end of each line and a dot more where a line begins with one."""
     writer = DataWriter(line_limit=None, allow_nul=True)
-    # The second call writes a CR that stood at the end, and had to wait for what follows.
-    octets = writer.write(data.encode("utf-8", "surrogatepass")) + writer.write(b"")
+    # A CR at the end would wait for what follows.
+    octets = writer.write(normalize_line_ends(data.encode("utf-8", "surrogatepass")))
     return octets.decode("utf-8", "surrogatepass")
 
 
