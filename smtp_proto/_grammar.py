@@ -148,7 +148,12 @@ NAMED_MAILBOX = Rule(r"(?s:([^<]*+)<(.+)>[^>]*+)")
 # A whole reply of one line, which nearly all are.
 ONE_LINE_REPLY = re.compile(rb"([2-5][0-9][0-9])(?: ([^\r\n\0]*+)|)\r\n")
 
-# As many of them as say yes, and one that asks for the message behind them.
+# A whole reply of several lines, all with one code.
+LINES_OF_REPLY = re.compile(
+    rb"([2-5][0-9][0-9])-[^\r\n\0]*+\r\n(?:\1-[^\r\n\0]*+\r\n)*+\1(?: [^\r\n\0]*+|)\r\n"
+)
+
+# As many of one line as say yes, and one that asks for the message behind them.
 SUCCESSES = re.compile(rb"(?:2[0-9][0-9](?: [^\r\n\0]*+|)\r\n)*+(354(?: [^\r\n\0]*+|)\r\n)?+")
 
 # xtext = *( xchar / hexchar );  xchar = %d33-42 / %d44-60 / %d62-126                 (RFC 3461 4)

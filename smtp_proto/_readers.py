@@ -50,6 +50,7 @@ from ._state import Opening
 
 _new_reply = Reply.__new__
 _one_line, _successes = _grammar.ONE_LINE_REPLY.match, _grammar.SUCCESSES.match
+_lines_of_reply = _grammar.LINES_OF_REPLY.match
 _CODES = {b"%d" % code: code for code in range(200, 600)}
 
 
@@ -88,8 +89,23 @@ class ReplyReader:
                     reply._lines = reply._to = reply._recipient = reply._octets = None
                     del octets[:end]
                     return reply
-        parts = self._read_lines(buffer, kind)
+        parts = self._read_at_once(buffer) or self._read_lines(buffer, kind)
         return None if parts is None else _KINDS.get(kind, received)(*parts)
+
+    def _read_at_once(self, buffer: ReceiveBuffer) -> tuple[int, tuple[str, ...]] | None:
+        """A reply of several lines, where nothing speaks against it; None if it has to be looked at."""
+        octets = buffer.octets
+        if self._lines or buffer.searched:
+            return None
+        match = _lines_of_reply(octets)
+        if match is None or match.end() > self._one_line:
+            return None
+        end, code = match.end(), _CODES[match[1]]
+        lines = octets[: end - 2].decode("utf-8", "surrogateescape").split("\r\n")
+        if len(lines) > self._limits.reply_lines:
+            return None
+        del octets[:end]
+        return code, tuple([line[4:] for line in lines])
 
     def skip_successes(self, buffer: ReceiveBuffer, count: int, asks_for_data: bool) -> bool:
         """Drop `count` replies of one line, all 2yz, or the last one 354; whether they were there."""
