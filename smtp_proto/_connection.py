@@ -130,8 +130,11 @@ class Connection:
 
     def data_to_send(self) -> bytes:
         """Take the octets that are to be sent now; `b""` if there are none."""
-        data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-        self._out.clear()
+        out = self._out
+        if not out:
+            return b""
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
         return data
 
     @property

@@ -25,6 +25,7 @@ import socket
 import ssl
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Self, TypeAlias, cast
@@ -271,16 +272,17 @@ class _Wire:
     """The socket of an `SMTP` as a stream."""
 
     def __init__(self, smtp: SMTP) -> None:
-        self._smtp = smtp
-        self._sock = smtp.sock
+        # No circle: who forgets an `SMTP` without closing it closes its socket all the same.
+        self._smtp: Callable[[], Any] = weakref.ref(smtp)
         self.ended = False
 
     def send_all(self, data: bytes, timeout: float | None) -> None:
-        sys.audit("smtplib.send", self._smtp, data)
-        self._sock.sendall(data)
+        smtp = self._smtp()
+        sys.audit("smtplib.send", smtp, data)
+        smtp.sock.sendall(data)
 
     def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
-        octets: bytes = self._sock.recv(max_octets)
+        octets: bytes = self._smtp().sock.recv(max_octets)
         self.ended = not octets
         return octets
 
@@ -288,7 +290,7 @@ class _Wire:
         raise NotImplementedError("SMTP.starttls does it")
 
     def close(self) -> None:
-        self._smtp.close()
+        self._smtp().close()
 
 
 class SMTP:
@@ -320,8 +322,9 @@ class SMTP:
     _is_idle = True  # no transaction was opened by hand
     _accepted = 0  # recipients of the transaction
     _is_sent = False  # the message's end was said
-    _conn: ClientConnection | None = None
-    _conn_features: dict[str, str] | None = None  # those for which it was made
+    _conn: ClientConnection
+    _driver: Driver | None = None  # of `_conn`
+    _driver_features: dict[str, str] | None = None  # those for which it was made
 
     def __init__(
         self,
@@ -418,7 +421,7 @@ class SMTP:
         self.helo_resp = self.ehlo_resp = None
         self.esmtp_features = {}
         self.does_esmtp = False
-        self._conn = None
+        self._driver = None
         self._challenged = False
         self._is_idle = True
 
@@ -469,7 +472,7 @@ class SMTP:
 
     def close(self) -> None:
         """Close the socket without a word."""
-        self.file = self._conn = None
+        self.file = self._driver = None
         sock, self.sock = self.sock, None
         if sock:
             sock.close()
@@ -845,21 +848,22 @@ class SMTP:
             and _calls_of(type(self)) == _OWN_CALLS
         )
 
-    def _connection(self) -> ClientConnection:
-        """What the core knows of this session: what `esmtp_features` says."""
-        if self._conn is None or self._conn_features != self.esmtp_features:
-            self._conn_features = dict(self.esmtp_features)
+    def _core(self) -> Driver:
+        """What drives the core on this connection; it knows of the session what `esmtp_features` says."""
+        if self._driver is None or self._driver_features != self.esmtp_features:
+            self._driver_features = dict(self.esmtp_features)
             self._conn = ClientConnection(
                 lmtp=self._is_lmtp,
                 tls=isinstance(self.sock, ssl.SSLSocket),
                 # The original takes no notice of LIMITS: nor does a program that was written for it.
                 features=Features.from_lines(
-                    " ".join(item) for item in self._conn_features.items() if item[0] != "limits"
+                    " ".join(item) for item in self._driver_features.items() if item[0] != "limits"
                 ),
                 limits=_LIMITS,
                 allow_nul=True,
             )
-        return self._conn
+            self._driver = Driver(self._conn, _Wire(self), _FOR_EVER)
+        return self._driver
 
     def _send_at_once(
         self,
@@ -871,8 +875,8 @@ class SMTP:
         is_ascii: bool,
     ) -> dict[str, _Answer] | None:
         """None for what the core does not take: nothing has been said then."""
-        conn = self._connection()
-        wire = _Wire(self)
+        driver = self._core()
+        conn = self._conn
         delivery = ops.Delivery()
         whole, ask = parts(body)
         of_mail = _words(mail_options) if mail_options else ""
@@ -898,11 +902,11 @@ class SMTP:
                 allow_8bit=True,
                 delivery=delivery,
             )
-            result = Driver(conn, wire, _FOR_EVER).run(op, ask)
+            result = driver.run(op, ask)
         except ConnectionLost as exc:
             self.last_result = delivery.result()
             self.close()
-            raise _lost(exc, wire.ended) from exc
+            raise _lost(exc, cast(_Wire, driver.stream).ended) from exc
         except BaseException as exc:
             if conn.is_usable and isinstance(exc, LocalProtocolError | NotOffered):
                 return None
@@ -925,7 +929,7 @@ class SMTP:
         elif octets := conn.trailing_data:
             self.file = ReplyStream(_LIMITS)
             self.file.receive_data(octets)
-            self._conn = None
+            self._driver = None
 
     def _judge(
         self, sender: str, recipients: list[str], rcpts: list[Rcpt], replies: list[Reply]
