@@ -26,7 +26,7 @@ import ssl
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Self, TypeAlias, cast
 
@@ -87,7 +87,7 @@ _Answer: TypeAlias = tuple[int, bytes]
 """A reply: its code, -1 if it has none, and its text, lines joined with line feeds."""
 
 _READ = 65536
-_NONE: dict[str, Any] = {}
+_NONE: Mapping[str, Any] = {}
 _BLANKS = b" \t\r\n"
 _MECHANISMS = ("CRAM-MD5", "PLAIN", "LOGIN")  # in the order in which `login` tries them, behind these
 _SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-1")
@@ -208,6 +208,13 @@ def _path(address: str) -> Path:
         return Path(address)
     except LocalProtocolError:
         return Path(_envelope(address)[1:-1])
+
+
+def _rcpts(addresses: list[str], parameters: Mapping[str, Any]) -> list[Rcpt]:
+    try:
+        return [Rcpt(forward_path=address, parameters=parameters) for address in addresses]
+    except LocalProtocolError:
+        return [Rcpt(forward_path=_path(address), parameters=parameters) for address in addresses]
 
 
 def _words(options: Iterable[str]) -> str:
@@ -884,7 +891,7 @@ class SMTP:
         try:
             parameters = Parameters.from_text("MAIL", of_mail) if of_mail else _NONE
             for_rcpt = Parameters.from_text("RCPT", of_rcpt) if of_rcpt else _NONE
-            rcpts = [Rcpt(forward_path=_path(address), parameters=for_rcpt) for address in recipients]
+            rcpts = _rcpts(recipients, for_rcpt)
             path = _path(sender)
         except LocalProtocolError:
             return None
