@@ -126,6 +126,8 @@ class TextWriter:
         """
         held_cr = data[-1:] == b"\r"
         if held_cr or self._held_cr:
+            if not data:  # what follows the CR is still not known
+                return data
             data = (b"\r" if self._held_cr else b"") + (data[:-1] if held_cr else data)
         if not is_regular(data):
             data = self._regular(data)

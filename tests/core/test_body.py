@@ -232,6 +232,12 @@ def test_a_piece_that_is_refused_changes_nothing_and_cuts_mean_nothing(
     assert wire + writer.end() == encode([accepted])
 
 
+@pytest.mark.parametrize("line_ends", [LineEnds.NORMALIZE, LineEnds.STRICT])
+def test_a_piece_of_no_octets_changes_nothing(line_ends: LineEnds):
+    whole = encode([b"a\r\n.\r\n"], line_ends)
+    assert encode([b"", b"a\r", b"", b"", b"\n", b"", b".", b"", b"\r\n", b""], line_ends) == whole
+
+
 @given(body=OCTETS, cuts=CUTS, line_limit=st.integers(0, 12), allow_nul=st.booleans())
 def test_nul_and_long_lines_are_not_sent_however_the_body_is_cut(
     body: bytes, cuts: list[int], line_limit: int, allow_nul: bool
