@@ -15,7 +15,7 @@ import pytest
 from helpers import ALL_FEATURES, client_in, drain, every, feed, pair_in, server_in, snapshot, until_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import Cutter, cutters, replies
+from strategies import Cutter, cutters
 
 from smtp_proto import (
     CLOSED,
@@ -54,6 +54,7 @@ from smtp_proto import (
     UnknownCommand,
     Vrfy,
 )
+from smtp_proto.testing.strategies import replies
 
 MAIL = Mail(reverse_path="sender@client.example")
 A, B, C = (Rcpt(forward_path=f"{name}@mx.example") for name in "abc")

@@ -1,0 +1,51 @@
+"""Hypothesis strategies for all that SMTP and LMTP are made of. Needs Hypothesis, the extra `testing`.
+
+    from hypothesis import given
+    from smtp_proto.testing import strategies as smtp
+
+    @given(smtp.mailboxes())
+    def test_my_parser(mailbox): ...
+
+What is drawn is a valid value, from all over what the RFCs allow: quoted local parts, address literals,
+source routes, parameters that nobody knows, octets that are no text. Only what is called malformed, or an
+attack, is not. All of them shrink to the simplest that still fails: a mailbox to `a@a`.
+"""
+
+from ._addresses import (
+    address_literals,
+    client_names,
+    domains,
+    forward_paths,
+    local_parts,
+    mailboxes,
+    paths,
+    reverse_paths,
+)
+from ._bodies import messages, plans, splits
+from ._commands import commands
+from ._features import features
+from ._parameters import parameters
+from ._replies import challenges, greetings, hellos, refusals, replies, reply_texts
+
+__all__ = [
+    "address_literals",
+    "challenges",
+    "client_names",
+    "commands",
+    "domains",
+    "features",
+    "forward_paths",
+    "greetings",
+    "hellos",
+    "local_parts",
+    "mailboxes",
+    "messages",
+    "parameters",
+    "paths",
+    "plans",
+    "refusals",
+    "replies",
+    "reply_texts",
+    "reverse_paths",
+    "splits",
+]

@@ -1,0 +1,67 @@
+"""What a server says."""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from ..._replies import AuthChallenge, Greeting, Hello, Reply
+from ._addresses import domains
+from ._features import features
+
+
+@cache
+def reply_texts() -> SearchStrategy[str]:
+    """One line of a reply: anything but CR, LF and NUL; octets that are no UTF-8 as lone surrogates."""
+    anything = st.characters(codec="utf-8", exclude_characters="\r\n\0")
+    octets = st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF, categories=["Cs"])
+    return st.text(anything | octets, max_size=20)
+
+
+def _reply(code: int, lines: list[str], enhanced: tuple[int, int] | None) -> Reply:
+    if enhanced is None or 300 <= code < 400:
+        return Reply(code=code, lines=lines)
+    return Reply(code=code, lines=lines, enhanced=f"{code // 100}.{enhanced[0]}.{enhanced[1]}")
+
+
+@lru_cache(maxsize=128)
+def replies(codes: SearchStrategy[int] | None = None) -> SearchStrategy[Reply]:
+    """A reply with one of `codes`, by default with any; of one line or more, and now and then with an
+    enhanced status code (RFC 5321 4.2, RFC 2034).
+    """
+    number = st.integers(0, 999)
+    return st.builds(
+        _reply,
+        st.integers(200, 599) if codes is None else codes,
+        st.lists(reply_texts(), min_size=1, max_size=3),
+        st.none() | st.tuples(number, number),
+    )
+
+
+@cache
+def refusals() -> SearchStrategy[Reply]:
+    """4yz or 5yz, save 421: that one closes."""
+    return replies(st.integers(400, 599).filter(lambda code: code != 421))
+
+
+@cache
+def greetings() -> SearchStrategy[Greeting]:
+    """220, which opens a session: with the server's name, or with any text."""
+    return st.builds(Greeting, domain=domains(), text=reply_texts()) | st.builds(
+        Greeting, lines=st.lists(reply_texts(), min_size=1, max_size=3)
+    )
+
+
+@cache
+def hellos() -> SearchStrategy[Hello]:
+    """The positive answer to EHLO or LHLO, with any `features()`."""
+    codes = st.just(250) | st.integers(200, 299)
+    return st.builds(Hello, domain=domains(), text=reply_texts(), features=features(), code=codes)
+
+
+@cache
+def challenges() -> SearchStrategy[AuthChallenge]:
+    """334 in a SASL exchange."""
+    return st.builds(AuthChallenge, data=st.binary(max_size=40))
