@@ -23,15 +23,19 @@ from ._addresses import (
 )
 from ._bodies import messages, plans, splits
 from ._commands import commands
+from ._dialogue import Dialogue
+from ._dialogues import dialogues
 from ._features import features
 from ._parameters import parameters
 from ._replies import challenges, greetings, hellos, refusals, replies, reply_texts
 
 __all__ = [
+    "Dialogue",
     "address_literals",
     "challenges",
     "client_names",
     "commands",
+    "dialogues",
     "domains",
     "features",
     "forward_paths",

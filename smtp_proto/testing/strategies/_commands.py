@@ -38,7 +38,7 @@ from ..._extension_commands import Burl, Etrn, XClient, XForward
 from ..._features import Features
 from ._addresses import address_literals, client_names, domains, forward_paths, reverse_paths
 from ._parameters import parameters
-from ._text import ALNUM, LETTERS, PRINTABLE, VISIBLE, joined, some, words
+from ._text import ALNUM, LETTERS, PRINTABLE, VISIBLE, joined, some, subset, words
 
 _Offer = Features | None
 _Some = SearchStrategy[Any]
@@ -69,8 +69,13 @@ def commands(
 
 
 def _commands(kind: type[Command], offer: _Offer) -> SearchStrategy[Command]:
+    return KINDS[kind](offer) if is_offered(kind, offer) else _NOBODY
+
+
+def is_offered(kind: type[Command], offer: Features | None) -> bool:
+    """Whether commands of this class can be said where this is offered."""
     needed = _NEEDED.get(kind)
-    return KINDS[kind](offer) if needed is None or _has(offer, needed) else _NOBODY
+    return needed is None or _has(offer, needed)
 
 
 def _has(offer: _Offer, keyword: str) -> bool:
@@ -87,7 +92,8 @@ def _mail(path: Path, given: dict[str, Any]) -> Mail:
     return Mail(reverse_path=path, parameters={**given, **needs})
 
 
-def _mails(offer: _Offer) -> _Some:
+def mails(offer: Features | None = None) -> SearchStrategy[Mail]:
+    """MAIL; with SMTPUTF8 where its path needs it."""
     return st.builds(_mail, reverse_paths(utf8=_has(offer, "SMTPUTF8")), parameters("MAIL", offer))
 
 
@@ -154,8 +160,7 @@ def _attributes(kind: type[XClient | XForward], offered: tuple[str, ...] | None)
         values = {name: value for name, value in values.items() if name in offered}
     if not values:
         return _NOBODY
-    drawn = st.fixed_dictionaries({}, optional=values).filter(bool)
-    return st.builds(kind, attributes=drawn)
+    return st.builds(kind, attributes=subset(values, least=1))
 
 
 def _unknown_commands(offer: _Offer) -> _Some:
@@ -191,7 +196,7 @@ KINDS: Mapping[type[Command], Callable[[_Offer], _Some]] = {
     StartTLS: _alone(StartTLS),
     Auth: _auths,
     AuthResponse: lambda offer: st.builds(AuthResponse, data=st.none() | st.binary(max_size=40)),
-    Mail: _mails,
+    Mail: mails,
     Rcpt: lambda offer: rcpts(offer, utf8=_has(offer, "SMTPUTF8")),
     Data: _alone(Data),
     Bdat: lambda offer: st.builds(Bdat, size=st.integers(0, 10**20 - 1), last=st.booleans()),

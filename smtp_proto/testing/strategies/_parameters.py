@@ -12,7 +12,7 @@ from ..._features import Features
 from ..._parameter_table import PARAMETERS, DeliverBy, OriginalRecipient, ValidSince
 from ..._parameters import keyword_for
 from ._addresses import mailboxes
-from ._text import ALNUM, LETTERS, PRINTABLE, VISIBLE, some, words
+from ._text import ALNUM, LETTERS, PRINTABLE, VISIBLE, some, subset, words
 
 _KNOWN_PARAMETERS = frozenset(name for _, name in PARAMETERS)
 _NOTHING = Features()
@@ -29,7 +29,7 @@ def parameters(
     `features`: what the server offers; None: anything, and also parameters that nobody knows.
     """
     table = _mail_parameters if verb == "MAIL" else _rcpt_parameters
-    known = st.fixed_dictionaries({}, optional=_offered(verb, table(features or _NOTHING), features))
+    known = subset(_offered(verb, table(features or _NOTHING), features))
     return st.builds(_compatible, known, _unknown_parameters() if features is None else st.just({}))
 
 

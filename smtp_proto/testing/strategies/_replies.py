@@ -10,14 +10,21 @@ from hypothesis.strategies import SearchStrategy
 from ..._replies import AuthChallenge, Greeting, Hello, Reply
 from ._addresses import domains
 from ._features import features
+from ._text import PRINTABLE, some
 
 
 @cache
 def reply_texts() -> SearchStrategy[str]:
     """One line of a reply: anything but CR, LF and NUL; octets that are no UTF-8 as lone surrogates."""
+    octets = PRINTABLE + "".join(map(chr, range(0xDC80, 0xDD00)))
     anything = st.characters(codec="utf-8", exclude_characters="\r\n\0")
-    octets = st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF, categories=["Cs"])
-    return st.text(anything | octets, max_size=20)
+    return some(octets, 20, least=0) | st.text(anything, max_size=20)
+
+
+@cache
+def _lines() -> SearchStrategy[list[str]]:
+    one = reply_texts().map(lambda text: [text])
+    return one | st.lists(reply_texts(), min_size=2, max_size=3)
 
 
 def _reply(code: int, lines: list[str], enhanced: tuple[int, int] | None) -> Reply:
@@ -35,7 +42,7 @@ def replies(codes: SearchStrategy[int] | None = None) -> SearchStrategy[Reply]:
     return st.builds(
         _reply,
         st.integers(200, 599) if codes is None else codes,
-        st.lists(reply_texts(), min_size=1, max_size=3),
+        _lines(),
         st.none() | st.tuples(number, number),
     )
 
@@ -43,15 +50,13 @@ def replies(codes: SearchStrategy[int] | None = None) -> SearchStrategy[Reply]:
 @cache
 def refusals() -> SearchStrategy[Reply]:
     """4yz or 5yz, save 421: that one closes."""
-    return replies(st.integers(400, 599).filter(lambda code: code != 421))
+    return replies(st.integers(400, 598).map(lambda code: code + (code >= 421)))
 
 
 @cache
 def greetings() -> SearchStrategy[Greeting]:
     """220, which opens a session: with the server's name, or with any text."""
-    return st.builds(Greeting, domain=domains(), text=reply_texts()) | st.builds(
-        Greeting, lines=st.lists(reply_texts(), min_size=1, max_size=3)
-    )
+    return st.builds(Greeting, domain=domains(), text=reply_texts()) | st.builds(Greeting, lines=_lines())
 
 
 @cache

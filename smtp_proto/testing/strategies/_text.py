@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from hypothesis import strategies as st
@@ -56,7 +56,22 @@ def some(alphabet: str, most: int, *, utf8: bool = False, least: int = 1) -> Sea
 
 def joined(parts: SearchStrategy[str], by: str, most: int = 3) -> SearchStrategy[str]:
     """One to `most` of these, with `by` between them."""
-    return st.lists(parts, min_size=1, max_size=most).map(by.join)
+    return parts | st.lists(parts, min_size=2, max_size=most).map(by.join)
+
+
+def subset(
+    values: Mapping[str, SearchStrategy[_T]], most: int = 8, *, least: int = 0
+) -> SearchStrategy[dict[str, _T]]:
+    """Some of these names, each with one of its values."""
+    names = list(values)
+    return _subset(values, several(names, most, least=least) if names else st.just(names))
+
+
+@st.composite
+def _subset(
+    draw: st.DrawFn, values: Mapping[str, SearchStrategy[_T]], names: SearchStrategy[list[str]]
+) -> dict[str, _T]:
+    return {name: draw(values[name]) for name in dict.fromkeys(draw(names))}
 
 
 def words(first: str, others: str) -> SearchStrategy[str]:
