@@ -21,17 +21,23 @@ from ._addresses import (
     paths,
     reverse_paths,
 )
+from ._attack import Attack
+from ._attacks import ATTACKS, attacks
 from ._bodies import messages, plans, splits
 from ._commands import commands
 from ._dialogue import Dialogue
 from ._dialogues import dialogues
 from ._features import features
+from ._malformed import malformed_commands, malformed_replies
 from ._parameters import parameters
 from ._replies import challenges, greetings, hellos, refusals, replies, reply_texts
 
 __all__ = [
+    "ATTACKS",
+    "Attack",
     "Dialogue",
     "address_literals",
+    "attacks",
     "challenges",
     "client_names",
     "commands",
@@ -43,6 +49,8 @@ __all__ = [
     "hellos",
     "local_parts",
     "mailboxes",
+    "malformed_commands",
+    "malformed_replies",
     "messages",
     "parameters",
     "paths",
