@@ -33,11 +33,13 @@ def messages(
     unwanted |= set() if nul else {0}
     unwanted |= set() if eight_bit else set(range(128, 256))
     hurting = [b"a", b"\r\n", b".", *([b"\r", b"\n"] if bare_line_ends else [])]
-    rare = [b"\r\n.\r\n", b"\r\n" + _LONGEST + b"\r\n"]
+    rare = [b"\r\n.\r\n", b"\r\n..", b"\r\n" + _LONGEST + b"\r\n", *([b"\0"] if nul else [])]
     rare += [b"\r\n.\n", b"\n.\r\n", b"\n.\n", b"\r.\r"] if bare_line_ends else []
     rare += [_LONGEST + b"b", b"." * 999] if long_lines else []
+    rare += [b"\xff", "\xe4".encode()] if eight_bit else []
     others = [bytes([octet]) for octet in range(256) if octet not in unwanted]
-    drawn = several([*hurting * 40, *rare * 2, *others], 40).map(b"".join)
+    begin = st.sampled_from([b"", b"", b"", b".", b".\r\n"])
+    drawn = st.builds(bytes.__add__, begin, several([*hurting * 40, *rare * 4, *others], 40).map(b"".join))
     return drawn if open_end else drawn.map(_closed)
 
 
@@ -63,6 +65,6 @@ def _cut(data: bytes, cuts: list[int]) -> list[bytes]:
 @cache
 def plans() -> SearchStrategy[Plan]:
     """How octets travel in a `Pair`: in which pieces, and whose turn it is. No connection ends."""
-    sizes = several(range(1, 61), 4).map(tuple)
+    sizes = st.sampled_from([(), (1,)]) | several(range(1, 61), 4).map(tuple)
     turns = several(("client", "server"), 8).map(tuple)
     return st.builds(Plan, client_pieces=sizes, server_pieces=sizes, turns=turns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -43,12 +43,11 @@ from ._text import ALNUM, LETTERS, PRINTABLE, VISIBLE, joined, some, subset, wor
 _Offer = Features | None
 _Some = SearchStrategy[Any]
 
-_NOBODY: _Some = st.nothing()
-
 # They begin what other protocols say: a server hangs up.
 _FOREIGN = frozenset(
     ("GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "PATCH", "TRACE", "PRI")
 )  # fmt: skip
+_SIZES = st.sampled_from([0, 1, 2**32, 2**64, 10**20 - 1]) | st.integers(0, 10**20 - 1)
 _MECHANISM = re.compile("[A-Z0-9_-]{1,20}")
 
 
@@ -65,17 +64,17 @@ def commands(
     chosen = kinds or tuple(KINDS)
     if lmtp is not None:
         chosen = tuple(kind for kind in chosen if kind not in ((Ehlo, Helo) if lmtp else (Lhlo,)))
-    return st.one_of([_commands(kind, features) for kind in chosen])
+    if features is None:
+        return st.one_of([KINDS[kind](None) for kind in chosen])
+    # A strategy for each class would be built, and one be used.
+    offered = [kind for kind in chosen if is_offered(kind, features)]
+    return st.sampled_from(offered).flatmap(lambda kind: KINDS[kind](features)) if offered else st.nothing()
 
 
-def _commands(kind: type[Command], offer: _Offer) -> SearchStrategy[Command]:
-    return KINDS[kind](offer) if is_offered(kind, offer) else _NOBODY
-
-
-def is_offered(kind: type[Command], offer: Features | None) -> bool:
+def is_offered(kind: type[Command], features: Features) -> bool:
     """Whether commands of this class can be said where this is offered."""
-    needed = _NEEDED.get(kind)
-    return needed is None or _has(offer, needed)
+    needs = _NEEDS.get(kind)
+    return needs is None or bool(needs(features))
 
 
 def _has(offer: _Offer, keyword: str) -> bool:
@@ -92,21 +91,24 @@ def _mail(path: Path, given: dict[str, Any]) -> Mail:
     return Mail(reverse_path=path, parameters={**given, **needs})
 
 
+@lru_cache(maxsize=512)
 def mails(offer: Features | None = None) -> SearchStrategy[Mail]:
     """MAIL; with SMTPUTF8 where its path needs it."""
     return st.builds(_mail, reverse_paths(utf8=_has(offer, "SMTPUTF8")), parameters("MAIL", offer))
 
 
+@lru_cache(maxsize=512)
 def rcpts(offer: Features | None = None, *, utf8: bool = True) -> SearchStrategy[Rcpt]:
     """RCPT; one beyond ASCII needs a MAIL with SMTPUTF8 before it."""
     return st.builds(Rcpt, forward_path=forward_paths(utf8=utf8), parameters=parameters("RCPT", offer))
 
 
+def _mechanisms(offer: Features) -> list[str]:
+    return [name for name in offer.auth if _MECHANISM.fullmatch(name)]
+
+
 def _auths(offer: _Offer) -> _Some:
-    names: SearchStrategy[str] = some(ALNUM + "-_", 20)
-    if offer is not None:
-        named = [name for name in offer.auth if _MECHANISM.fullmatch(name)]
-        names = st.sampled_from(named) if named else st.nothing()
+    names = some(ALNUM + "-_", 20) if offer is None else st.sampled_from(_mechanisms(offer))
     return st.builds(Auth, mechanism=names, initial_response=st.none() | st.binary(max_size=40))
 
 
@@ -155,17 +157,13 @@ def _attribute_values() -> dict[str, SearchStrategy[str]]:
 
 
 def _attributes(kind: type[XClient | XForward], offered: tuple[str, ...] | None) -> _Some:
-    values = _attribute_values()
-    if offered is not None:
-        values = {name: value for name, value in values.items() if name in offered}
-    if not values:
-        return _NOBODY
+    values = {
+        name: value for name, value in _attribute_values().items() if offered is None or name in offered
+    }
     return st.builds(kind, attributes=subset(values, least=1))
 
 
 def _unknown_commands(offer: _Offer) -> _Some:
-    if offer is not None:
-        return _NOBODY
     names = words(LETTERS, ALNUM + "-").filter(lambda name: name.upper() not in KNOWN_VERBS | _FOREIGN)
     return st.builds(UnknownCommand, name=names, argument=st.none() | _arguments())
 
@@ -199,7 +197,7 @@ KINDS: Mapping[type[Command], Callable[[_Offer], _Some]] = {
     Mail: mails,
     Rcpt: lambda offer: rcpts(offer, utf8=_has(offer, "SMTPUTF8")),
     Data: _alone(Data),
-    Bdat: lambda offer: st.builds(Bdat, size=st.integers(0, 10**20 - 1), last=st.booleans()),
+    Bdat: lambda offer: st.builds(Bdat, size=_SIZES, last=st.booleans()),
     MessageData: lambda offer: st.builds(MessageData, data=st.binary(max_size=60)),
     EndOfMessage: _alone(EndOfMessage),
     Vrfy: lambda offer: _questions(Vrfy, offer),
@@ -213,14 +211,15 @@ KINDS: Mapping[type[Command], Callable[[_Offer], _Some]] = {
 }
 """For each class that a client can say, its strategy for what a server offers."""
 
-# Without these keywords nobody says them.
-_NEEDED: Mapping[type[Command], str] = {
-    StartTLS: "STARTTLS",
-    Auth: "AUTH",
-    AuthResponse: "AUTH",
-    Bdat: "CHUNKING",
-    Burl: "BURL",
-    Etrn: "ETRN",
-    XClient: "XCLIENT",
-    XForward: "XFORWARD",
+# Without these nobody says them.
+_NEEDS: Mapping[type[Command], Callable[[Features], object]] = {
+    StartTLS: lambda offer: "STARTTLS" in offer,
+    Auth: _mechanisms,
+    AuthResponse: _mechanisms,
+    Bdat: lambda offer: "CHUNKING" in offer,
+    Burl: lambda offer: "BURL" in offer,
+    Etrn: lambda offer: "ETRN" in offer,
+    XClient: lambda offer: _attribute_values().keys() & offer.xclient,
+    XForward: lambda offer: _attribute_values().keys() & offer.xforward,
+    UnknownCommand: lambda offer: False,
 }

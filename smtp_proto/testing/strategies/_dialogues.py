@@ -41,11 +41,13 @@ from ._text import ALNUM, some
 
 # To take what comes first is simplest, so most things succeed.
 _MOSTLY = st.sampled_from([True, True, True, False])
+_NEARLY_ALWAYS = st.sampled_from([True] * 11 + [False])
 _PARTS = st.lists(
-    st.sampled_from(["transaction", "question", "tls", "login", "transaction", "again", "proxy"]), max_size=5
+    st.sampled_from([*["transaction"] * 6, "question", "tls", "login", "login", "proxy", "again"]), max_size=8
 )
-# Three times of four a session has the end that it would have.
-_ENDS = st.integers(0, 127).map(lambda number: None if number < 96 else number - 96)
+_WAITS = st.sampled_from([True, False, False])
+# Seven times of eight a session has the end that it would have.
+_ENDS = st.integers(0, 255).map(lambda number: None if number < 224 else number - 224)
 
 
 def dialogues(*, lmtp: bool | None = None) -> SearchStrategy[Dialogue]:
@@ -67,11 +69,9 @@ def _dialogues(draw: st.DrawFn, kinds: SearchStrategy[bool]) -> Dialogue:
 
 
 def _cut_short(said: list[Said], answers: int | None, closing: Reply) -> list[Said]:
-    """With 421 in the place of the answer that has so many before it."""
+    """With 421 in the place of one of the answers, counted round and round."""
     places = [at for at, one in enumerate(said) if isinstance(one, Reply)]
-    if answers is None or answers >= len(places):
-        return said
-    return [*said[: places[answers]], closing]
+    return said if answers is None else [*said[: places[answers % len(places)]], closing]
 
 
 # What is said in the answers is another matter, see `replies()`: here it is plain, so that one who reads the
@@ -130,7 +130,7 @@ class _Talk:
 
     def hold(self) -> None:
         """All of it, from the greeting to the end."""
-        if self._is_taken(_GREETINGS):
+        if self._is_taken(_GREETINGS, often=_NEARLY_ALWAYS):
             self._introduce()
             parts: dict[str, Callable[[], None]] = {
                 "transaction": self._transact,
@@ -159,7 +159,7 @@ class _Talk:
 
     def _may_be_wrong(self) -> bool:
         """Whether more is said before everything is answered (RFC 2920)."""
-        if "PIPELINING" not in self._features or self.draw(st.booleans()):
+        if "PIPELINING" not in self._features or self.draw(_WAITS):
             self._hear()
         return bool(self._due)
 
@@ -168,17 +168,22 @@ class _Talk:
         self._say(command, answers=[self.draw(answers)])
         self._hear()
 
-    def _is_taken(self, positive: SearchStrategy[Reply], *said: Command, possible: bool = True) -> bool:
+    def _is_taken(
+        self,
+        positive: SearchStrategy[Reply],
+        *said: Command,
+        possible: bool = True,
+        often: SearchStrategy[bool] = _MOSTLY,
+    ) -> bool:
         """Say something alone: whether the answer is positive."""
-        taken = self._offer(positive, *said, possible=possible)
+        taken = self._offer(positive, *said, possible=possible and self.draw(often))
         self._hear()
         return taken
 
-    def _offer(self, positive: SearchStrategy[Reply], *said: Command, possible: bool = True) -> bool:
+    def _offer(self, positive: SearchStrategy[Reply], *said: Command, possible: bool) -> bool:
         """Say something, and do not wait: whether the answer will be positive."""
-        taken = possible and self._mostly()
-        self._say(*said, answers=[self.draw(positive if taken else _REFUSALS)])
-        return taken
+        self._say(*said, answers=[self.draw(positive if possible else _REFUSALS)])
+        return possible
 
     def _introduce(self) -> None:
         """EHLO or LHLO, which is tried again if it is refused; HELO in the place of EHLO."""
@@ -186,7 +191,7 @@ class _Talk:
         offer = self._fitting(self.draw(usual_features()))
         hellos = _NAMES.map(lambda domain: Hello(domain=domain, features=offer))
         first, second = (Lhlo(domain=name),) * 2 if self.lmtp else (Ehlo(domain=name), Helo(domain=name))
-        if not self._is_taken(hellos, first):
+        if not self._is_taken(hellos, first, often=_NEARLY_ALWAYS):
             self._ask_for(second, hellos if self.lmtp else _code(250))
             offer = offer if self.lmtp else Features()
         self._features = offer
@@ -213,7 +218,8 @@ class _Talk:
                 self._begin_afresh()
 
     def _ask(self, *, kinds: tuple[type[Command], ...] = tuple(_QUESTIONS)) -> None:
-        kind = self.draw(st.sampled_from([kind for kind in kinds if is_offered(kind, self._features)]))
+        offered = [kind for kind in kinds if kind is UnknownCommand or is_offered(kind, self._features)]
+        kind = self.draw(st.sampled_from(offered))
         command = self.draw(_STRANGE if kind is UnknownCommand else commands(kind, features=self._features))
         self._is_taken(_code(*_QUESTIONS[kind]), command, possible=kind is not UnknownCommand)
 
@@ -235,13 +241,13 @@ class _Talk:
 
     def _transact(self) -> None:
         mail = self.draw(mails(self._features))
-        is_open = self._offer(_code(250), mail)
+        is_open = self._offer(_code(250), mail, possible=self._mostly())
         accepted = 0
         recipients = rcpts(self._features, utf8="SMTPUTF8" in mail.parameters)
         for rcpt in self.draw(st.lists(recipients, min_size=1, max_size=3)):
             if not self._may_be_wrong() and not is_open:
                 return
-            accepted += self._offer(_code(250, 251), rcpt, possible=is_open)
+            accepted += self._offer(_code(250, 251), rcpt, possible=is_open and self._mostly())
         self._end(_Envelope(mail, is_open, accepted))
 
     def _end(self, envelope: _Envelope) -> None:
@@ -253,7 +259,7 @@ class _Talk:
                 self._ask(kinds=tuple(_QUESTIONS)[:5])
         ways = [self._send_data] if envelope.mail.parameters.get("BODY") != "BINARYMIME" else []
         ways += [self._send_chunks] if {"CHUNKING", "BURL"} & self._features.keys() else []
-        return self.draw(st.sampled_from([*ways, self._give_up]))(envelope)
+        return self.draw(st.sampled_from([*ways, *ways, self._give_up]))(envelope)
 
     def _give_up(self, envelope: _Envelope) -> None:
         self._hear()
@@ -276,7 +282,7 @@ class _Talk:
                 break
             said = (chunk, *([MessageData(data=data)] if data else []))
             if not chunk.last:
-                is_fine = self._offer(_code(250), *said, possible=is_fine)
+                is_fine = self._offer(_code(250), *said, possible=is_fine and self._mostly())
             elif is_fine:
                 self._say(*said, EndOfMessage(), answers=self._verdicts(envelope))
             else:
@@ -299,21 +305,25 @@ class _Talk:
     def _verdicts(self, envelope: _Envelope) -> list[Reply]:
         """One; in LMTP, and with PRDR if the server likes, one for each recipient (RFC 2033 4.2)."""
         each = [self.draw(_VERDICTS) for _ in range(envelope.accepted if self.lmtp else 1)]
-        if "PRDR" not in envelope.mail.parameters or self.draw(st.booleans()):
+        if "PRDR" not in envelope.mail.parameters or not self._mostly():
             return each
         announced = [self.draw(_VERDICTS) for _ in range(envelope.accepted)]
         return [_ANNOUNCEMENT, *announced, *each]
 
 
 def _contents(mail: Mail) -> SearchStrategy[list[bytes]]:
-    """A message that this MAIL announces, in pieces; the last one ends with a whole line."""
+    """A message that this MAIL announces, in pieces; its last line is complete."""
     body = mail.parameters.get("BODY")
     if body == "BINARYMIME":
         return st.lists(messages(), min_size=1, max_size=3)
     eight_bit = body == "8BITMIME" or "SMTPUTF8" in mail.parameters
-    others = messages(bare_line_ends=False, nul=False, eight_bit=eight_bit, long_lines=False)
-    last = messages(bare_line_ends=False, nul=False, eight_bit=eight_bit, long_lines=False, open_end=False)
-    return st.builds(lambda before, end: [*before, end], st.lists(others, max_size=2), last)
+    pieces = messages(bare_line_ends=False, nul=False, eight_bit=eight_bit, long_lines=False)
+    return st.lists(pieces, min_size=1, max_size=4).map(_closed)
+
+
+def _closed(pieces: list[bytes]) -> list[bytes]:
+    body = b"".join(pieces)
+    return pieces if not body or body.endswith(b"\r\n") else [*pieces[:-1], pieces[-1] + b"\r\n"]
 
 
 def _exchange(

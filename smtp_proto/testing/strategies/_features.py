@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from ..._features import Features
-from ._text import ALNUM, VISIBLE, several, some, subset, words
+from ._text import ALNUM, VISIBLE, some, subset, words
 
 _FLAGS = (
     "PIPELINING", "8BITMIME", "BINARYMIME", "CHUNKING", "DSN", "ENHANCEDSTATUSCODES", "ETRN", "EXPN", "HELP",
@@ -22,8 +22,11 @@ _USUAL = (
     "FUTURERELEASE 86400 2030-01-01T00:00:00Z", "NO-SOLICITING", "NO-SOLICITING net.example:ADV", "BURL imap",
     "XCLIENT NAME ADDR PORT", "XCLIENT LOGIN", "XFORWARD NAME ADDR", "XFORWARD SOURCE IDENT", *_FLAGS,
 )  # fmt: skip
-# Of these more depends than a parameter.
-_OFTEN = ("PIPELINING", "CHUNKING", "STARTTLS", "AUTH PLAIN")
+# Of most of these more depends than a parameter.
+_MUCH = (
+    "CHUNKING", "BINARYMIME", "8BITMIME", "SMTPUTF8", "AUTH PLAIN LOGIN CRAM-MD5", "STARTTLS", "DSN", "PRDR",
+    "REQUIRETLS", "BURL imap", "XCLIENT NAME ADDR LOGIN", "SIZE 10485760",
+)  # fmt: skip
 
 
 @cache
@@ -42,9 +45,12 @@ def features() -> SearchStrategy[Features]:
 
 @cache
 def usual_features() -> SearchStrategy[Features]:
-    """The same with nothing but keywords and words that the library understands."""
-    drawn = st.builds(list.__add__, several(_OFTEN, 4), several(_USUAL, 10))
-    return drawn.map(lambda lines: _consistent(Features.from_lines(lines)))
+    """One of a hundred that the library understands: nothing, PIPELINING, or much of what there is, and one
+    more. They are so few that strategies for each of them can be kept.
+    """
+    bases = ((), ("PIPELINING",), _MUCH, ("PIPELINING", *_MUCH))
+    lines = [(*base, more) for base in bases for more in ("", *_USUAL)]
+    return st.sampled_from([_consistent(Features.from_lines(offered)) for offered in lines])
 
 
 def _consistent(offered: Mapping[str, tuple[str, ...]]) -> Features:

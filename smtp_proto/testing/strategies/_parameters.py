@@ -19,7 +19,7 @@ _NOTHING = Features()
 _MOST = 999999999
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=512)
 def parameters(
     verb: Literal["MAIL", "RCPT"], features: Features | None = None
 ) -> SearchStrategy[dict[str, Any]]:
