@@ -28,7 +28,7 @@ _OTHER_PROTOCOLS = (
 
 
 def _response_injection() -> Steps:
-    behind = st.sampled_from([_KEYWORD, _KEYWORD[:-2], _OK + _KEYWORD, b"2"])
+    behind = st.sampled_from([_KEYWORD, _KEYWORD[:-2], _OK + _KEYWORD, b"250 " + _MARK])
     return behind.map(lambda octets: (_GREETING, _STARTTLS, b"220 go ahead\r\n" + octets))
 
 
