@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
 import pytest
 from helpers import ALL_FEATURES, drive, every, pair_in, pieces, server_in, until_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.vendor.pretty import pretty
 from strategies import assert_reached, drawn
 
 from smtp_proto import (
@@ -60,6 +62,13 @@ ALLOWED = re.compile(
 LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 
 
+def is_ipv4(text: str) -> bool:
+    try:
+        return bool(IPv4Address(text))
+    except AddressValueError:
+        return False
+
+
 def is_allowed(line: bytes) -> bool:
     """RFC 5321 4.1, as far as one sees without reading addresses twice."""
     if re.search(rb"[\0-\x1f\x7f]", line):
@@ -74,7 +83,7 @@ def is_allowed(line: bytes) -> bool:
     if domain and not re.fullmatch(rf"{LABEL}(?:\.{LABEL})*", domain[1]):
         return False
     literal = re.search(r"\[([^\]]*)\]?>?$", text)
-    return literal is None or re.fullmatch(r"[0-9]+(?:\.[0-9]+){3}", literal[1]) is not None
+    return literal is None or is_ipv4(literal[1])
 
 
 MALFORMED_COMMANDS: dict[str, Callable[[bytes], object]] = {
@@ -309,6 +318,7 @@ def test_an_attack_says_what_it_is() -> None:
     assert attack.octets == b"a\r\n" + b"b" * 500
     assert repr(attack).startswith("<Attack on a server, a name: b'a\\r\\n', b'bbb")
     assert repr(attack).endswith("'... (500 octets)>")
+    assert pretty(attack) == repr(attack)
 
 
 @pytest.mark.parametrize("arguments", [{"against": "client"}, {}], ids=["of the other side", "of nobody"])

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from hypothesis.vendor.pretty import pretty
 from strategies import assert_reached, drawn
 
 from smtp_proto import (
@@ -50,13 +50,6 @@ from smtp_proto import (
 from smtp_proto._writers import WRITERS
 from smtp_proto.testing import Plan, Script, ScriptedPeer
 from smtp_proto.testing.strategies import Dialogue, dialogues, plans
-
-
-@cache
-def sessions() -> list[Dialogue]:
-    """Some hundred of them, the same in each run."""
-    return drawn(dialogues(), 300, at_once=1)
-
 
 # The judge: RFC 5321 4.1 to 4.3, 2033 4.2, 2920 3.1, 3030 2 and 3207 4.2 on octets
 
@@ -176,11 +169,6 @@ def judge(script: Script, *, lmtp: bool) -> None:
     assert judge.is_over or not judge.due, judge.due
 
 
-def test_every_session_is_legal_to_a_judge_who_reads_its_octets() -> None:
-    for dialogue in sessions():
-        judge(dialogue.script, lmtp=dialogue.lmtp)
-
-
 BAD_SESSIONS = {
     "no answer": "S: 220 a\nC: NOOP\nC: <close>",
     "two answers": "S: 220 a\nC: NOOP\nS: 250 a\nS: 250 a\nC: <close>",
@@ -251,37 +239,36 @@ def assert_same(said: Command, event: Command) -> None:
         assert event == said
 
 
-def test_each_end_hears_what_the_other_says() -> None:
-    for dialogue in sessions():
-        commands, replies = heard(dialogue)
-        assert replies == [one for one in dialogue.said if isinstance(one, Reply)]
-        events = merged(iter(commands))
-        refused_chunk = False
-        for said in merged(one for one in dialogue.said if isinstance(one, Command)):
-            if refused_chunk and isinstance(said, MessageData | EndOfMessage):
-                continue
-            if not events:
-                assert replies[-1].code == 421
-                break
-            event = events.pop(0)
-            assert_same(said, event)
-            refused_chunk = isinstance(event, MalformedCommand) and isinstance(said, Bdat | Burl)
-        assert not events
+def assert_heard(dialogue: Dialogue) -> None:
+    commands, replies = heard(dialogue)
+    assert replies == [one for one in dialogue.said if isinstance(one, Reply)]
+    events = merged(iter(commands))
+    refused_chunk = False
+    for said in merged(one for one in dialogue.said if isinstance(one, Command)):
+        if refused_chunk and isinstance(said, MessageData | EndOfMessage):
+            continue
+        if not events:
+            assert replies[-1].code == 421
+            break
+        event = events.pop(0)
+        assert_same(said, event)
+        refused_chunk = isinstance(event, MalformedCommand) and isinstance(said, Bdat | Burl)
+    assert not events
 
 
-def test_the_script_says_the_same() -> None:
-    for dialogue in sessions()[:150]:
-        assert Script.parse(str(dialogue)) == dialogue.script
-        sides = {role: ScriptedPeer(dialogue.script, plays=role) for role in ("client", "server")}
-        while not all(side.is_finished for side in sides.values()):
-            for role, other in (("client", "server"), ("server", "client")):
-                if octets := sides[role].data_to_send():
-                    sides[other].receive_data(octets)
-            if sides["client"].has_closed:
-                sides["server"].receive_data(b"")
-            for side in sides.values():
-                if side.wants_tls:
-                    side.tls_started()
+def assert_played(dialogue: Dialogue) -> None:
+    """Peers that follow the text of its script say the same."""
+    assert Script.parse(str(dialogue)) == dialogue.script
+    sides = {role: ScriptedPeer(dialogue.script, plays=role) for role in ("client", "server")}
+    while not all(side.is_finished for side in sides.values()):
+        for role, other in (("client", "server"), ("server", "client")):
+            if octets := sides[role].data_to_send():
+                sides[other].receive_data(octets)
+        if sides["client"].has_closed:
+            sides["server"].receive_data(b"")
+        for side in sides.values():
+            if side.wants_tls:
+                side.tls_started()
 
 
 @given(dialogues(), plans())
@@ -370,8 +357,13 @@ CORNERS: dict[str, Callable[[Dialogue], object]] = {
 }
 
 
-def test_every_part_of_a_session_comes() -> None:
-    assert_reached(dialogues(), sessions(), CORNERS)
+def test_sessions_are_legal_and_heard_and_every_part_comes() -> None:
+    sessions = drawn(dialogues(), 250, at_once=1)
+    for dialogue in sessions:
+        judge(dialogue.script, lmtp=dialogue.lmtp)
+        assert_heard(dialogue)
+        assert_played(dialogue)
+    assert_reached(dialogues(), sessions, CORNERS)
 
 
 @settings(max_examples=20)
@@ -394,6 +386,7 @@ def test_a_dialogue_is_shown_as_it_is_said() -> None:
         "    S: 220 mx.example\n    C: EHLO a.example\n    S: 250 mx.example\n    C: <close>\n"
         ">"
     )
+    assert pretty(dialogue) == repr(dialogue)
     assert repr(Dialogue(GREETED[:1], lmtp=True)).startswith("<Dialogue, LMTP\n")
     assert dialogue == Dialogue(GREETED) != Dialogue(GREETED[:1])
 

@@ -45,7 +45,13 @@ def local_parts(*, utf8: bool = False) -> SearchStrategy[str]:
 @cache
 def mailboxes(*, utf8: bool = False) -> SearchStrategy[str]:
     """A Mailbox: a local part at a domain or an address literal (RFC 5321 4.1.2, RFC 6531 3.3)."""
-    return st.builds("{}@{}".format, local_parts(utf8=utf8), domains(utf8=utf8) | address_literals())
+    return _mailboxes(local_parts(utf8=utf8), domains(utf8=utf8) | address_literals())
+
+
+# A composite is shown as the value that it makes, `builds` as what it is made of.
+@st.composite
+def _mailboxes(draw: st.DrawFn, local_parts: SearchStrategy[str], domains: SearchStrategy[str]) -> str:
+    return f"{draw(local_parts)}@{draw(domains)}"
 
 
 @cache

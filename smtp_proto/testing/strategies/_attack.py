@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .._script import Role
 
@@ -33,6 +34,9 @@ class Attack:
     def __repr__(self) -> str:
         steps = ", ".join(_shown(step) for step in self.steps)
         return f"<Attack on a {self.against}, {self.name}: {steps}>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # Hypothesis would show a flood as it is
 
 
 def _shown(step: bytes) -> str:

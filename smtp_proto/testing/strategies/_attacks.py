@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from .._script import Role
 from ._attack import Attack
 from ._attacks_on_clients import ON_CLIENTS
-from ._attacks_on_servers import ON_SERVERS
+from ._attacks_on_servers import ON_SERVERS, Steps
 
 ATTACKS: tuple[str, ...] = (*ON_SERVERS, *ON_CLIENTS)
 """What the attacks are called."""
@@ -33,17 +31,19 @@ def attacks(
 
 def _on_servers(recipient: str) -> dict[str, SearchStrategy[Attack]]:
     return {
-        name: steps(recipient.encode()).map(partial(_attack, name, "server", must_not, mark))
+        name: _attacks(name, "server", must_not, mark, steps(recipient.encode()))
         for name, (must_not, mark, steps) in ON_SERVERS.items()
     }
 
 
 def _on_clients() -> dict[str, SearchStrategy[Attack]]:
     return {
-        name: steps().map(partial(_attack, name, "client", must_not, mark))
+        name: _attacks(name, "client", must_not, mark, steps())
         for name, (must_not, mark, steps) in ON_CLIENTS.items()
     }
 
 
-def _attack(name: str, against: Role, must_not: str, mark: str, steps: tuple[bytes, ...]) -> Attack:
-    return Attack(name, against, steps, must_not, mark)
+# A composite is shown as the value that it makes, `builds` and `map` as what it is made of.
+@st.composite
+def _attacks(draw: st.DrawFn, name: str, against: Role, must_not: str, mark: str, steps: Steps) -> Attack:
+    return Attack(name, against, draw(steps), must_not, mark)

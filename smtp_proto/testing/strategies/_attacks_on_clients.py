@@ -87,8 +87,11 @@ def _reply_flood() -> Steps:
     floods = [(b"", line) for line in (b"250-\r\n", b"250-XA\r\n", b"250-" + b"a" * 500 + b"\r\n")]
     floods += [(b"250 ", filling) for filling in (b"a", b"250-", b"\0", b"\r")]
     before = st.sampled_from([(), (_GREETING,), (_GREETING, _HELLO)])
-    octets = [begin + again * (_FLOOD // len(again)) for begin, again in floods]
-    return st.builds(lambda said, flood: (*said, flood), before, st.sampled_from(octets))
+    return st.builds(
+        lambda said, flood: (*said, flood[0] + flood[1] * (_FLOOD // len(flood[1]))),
+        before,
+        st.sampled_from(floods),
+    )
 
 
 ON_CLIENTS: Mapping[str, tuple[str, str, Callable[[], Steps]]] = {

@@ -55,10 +55,12 @@ def splits(data: bytes) -> SearchStrategy[list[bytes]]:
     if not inside:
         return st.just([data] if data else [])
     few = st.sets(st.sampled_from(inside), max_size=8).map(sorted)
-    return (few | st.just(list(inside))).map(lambda cuts: _cut(data, cuts))
+    return _pieces(data, few | st.just(list(inside)))
 
 
-def _cut(data: bytes, cuts: list[int]) -> list[bytes]:
+@st.composite
+def _pieces(draw: st.DrawFn, data: bytes, places: SearchStrategy[list[int]]) -> list[bytes]:
+    cuts = draw(places)
     return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
 

@@ -86,7 +86,9 @@ def _arguments(*, utf8: bool = True) -> SearchStrategy[str]:
     return joined(some(VISIBLE, 6, utf8=utf8), " ")
 
 
-def _mail(path: Path, given: dict[str, Any]) -> Mail:
+@st.composite
+def _mail(draw: st.DrawFn, paths: SearchStrategy[Path], parameters: SearchStrategy[dict[str, Any]]) -> Mail:
+    path, given = draw(paths), draw(parameters)
     needs = {} if path.is_ascii else {"SMTPUTF8": True}
     return Mail(reverse_path=path, parameters={**given, **needs})
 
@@ -94,7 +96,7 @@ def _mail(path: Path, given: dict[str, Any]) -> Mail:
 @lru_cache(maxsize=512)
 def mails(offer: Features | None = None) -> SearchStrategy[Mail]:
     """MAIL; with SMTPUTF8 where its path needs it."""
-    return st.builds(_mail, reverse_paths(utf8=_has(offer, "SMTPUTF8")), parameters("MAIL", offer))
+    return _mail(reverse_paths(utf8=_has(offer, "SMTPUTF8")), parameters("MAIL", offer))
 
 
 @lru_cache(maxsize=512)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ..._client_connection import ClientConnection
 from ..._commands import Command
@@ -40,6 +40,9 @@ class Dialogue:
     def __repr__(self) -> str:
         text = "".join(f"    {line}\n" for line in str(self).splitlines())
         return f"<Dialogue, {'LMTP' if self.lmtp else 'SMTP'}\n{text}>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # Hypothesis would show each field
 
     def play(self, plan: Plan | None = None) -> Pair:
         """Have two new connections say this, and each hear all that the other says before it answers. The

@@ -7,7 +7,7 @@ from functools import cache
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from ..._commands import AuthResponse, Command, EndOfMessage, MessageData
+from ..._commands import AuthResponse, EndOfMessage, MessageData
 from ..._writers import WRITERS
 from ._addresses import mailboxes
 from ._commands import KINDS, commands
@@ -51,6 +51,7 @@ _OTHER_PROTOCOLS = (
 )  # fmt: skip
 
 _Lines = SearchStrategy[str]
+_LINES = tuple(kind for kind in KINDS if kind not in (AuthResponse, MessageData, EndOfMessage))
 
 
 @cache
@@ -64,33 +65,22 @@ def malformed_commands() -> SearchStrategy[bytes]:
     no_parameters = st.sampled_from(_NO_PARAMETERS)
     bad_parameters: _Lines = st.builds("{}{}> {}".format, envelopes, mailboxes(), no_parameters)
     texts = st.sampled_from(_NO_COMMANDS + _NO_ENVELOPES) | bad_paths | bad_parameters
-    octets = texts.map(str.encode) | _with_control() | _with_no_text()
-    return octets.map(lambda line: line + _CRLF)
+    controls = st.sampled_from([*range(32), 127])
+    broken = _with_octet(controls) | _with_octet(st.integers(128, 255)).filter(_is_no_text)
+    return (texts.map(str.encode) | broken).map(lambda line: line + _CRLF)
 
 
-@cache
-def _good_lines() -> SearchStrategy[bytes]:
-    kinds = (kind for kind in KINDS if kind not in (AuthResponse, MessageData, EndOfMessage))
-    return commands(*kinds).map(_line)
+@st.composite
+def _with_octet(draw: st.DrawFn, octets: SearchStrategy[int]) -> bytes:
+    """A good line with one of these octets put somewhere into it."""
+    command = draw(commands(*_LINES))
+    line = WRITERS[type(command)](command).removesuffix(_CRLF)
+    at = draw(st.integers(0, 100)) % (len(line) + 1)
+    return line[:at] + bytes([draw(octets)]) + line[at:]
 
 
-def _line(command: Command) -> bytes:
-    return WRITERS[type(command)](command).removesuffix(_CRLF)
-
-
-def _put(line: bytes, at: int, octet: int) -> bytes:
-    """Put this octet into the line, at this place or as many octets from its end."""
-    at %= len(line) + 1
-    return line[:at] + bytes([octet]) + line[at:]
-
-
-def _with_control() -> SearchStrategy[bytes]:
-    return st.builds(_put, _good_lines(), st.integers(0, 100), st.sampled_from([*range(32), 127]))
-
-
-def _with_no_text() -> SearchStrategy[bytes]:
-    lines = st.builds(_put, _good_lines(), st.integers(0, 100), st.integers(128, 255))
-    return lines.filter(lambda line: "\ufffd" in line.decode("utf-8", "replace"))
+def _is_no_text(line: bytes) -> bool:
+    return "\ufffd" in line.decode("utf-8", "replace")
 
 
 @cache

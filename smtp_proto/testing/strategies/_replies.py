@@ -12,6 +12,8 @@ from ._addresses import domains
 from ._features import features
 from ._text import PRINTABLE, some
 
+_SUBJECTS = st.integers(0, 999)
+
 
 @cache
 def reply_texts() -> SearchStrategy[str]:
@@ -27,10 +29,14 @@ def _lines() -> SearchStrategy[list[str]]:
     return one | st.lists(reply_texts(), min_size=2, max_size=3)
 
 
-def _reply(code: int, lines: list[str], enhanced: tuple[int, int] | None) -> Reply:
-    if enhanced is None or 300 <= code < 400:
+# A composite is shown as the value that it makes, `builds` as what it is made of.
+@st.composite
+def _replies(draw: st.DrawFn, codes: SearchStrategy[int]) -> Reply:
+    code, lines = draw(codes), draw(_lines())
+    subject = draw(st.none() | st.tuples(_SUBJECTS, _SUBJECTS))
+    if subject is None or 300 <= code < 400:
         return Reply(code=code, lines=lines)
-    return Reply(code=code, lines=lines, enhanced=f"{code // 100}.{enhanced[0]}.{enhanced[1]}")
+    return Reply(code=code, lines=lines, enhanced=f"{code // 100}.{subject[0]}.{subject[1]}")
 
 
 @lru_cache(maxsize=128)
@@ -38,13 +44,7 @@ def replies(codes: SearchStrategy[int] | None = None) -> SearchStrategy[Reply]:
     """A reply with one of `codes`, by default with any; of one line or more, and now and then with an
     enhanced status code (RFC 5321 4.2, RFC 2034).
     """
-    number = st.integers(0, 999)
-    return st.builds(
-        _reply,
-        st.integers(200, 599) if codes is None else codes,
-        _lines(),
-        st.none() | st.tuples(number, number),
-    )
+    return _replies(st.integers(200, 599) if codes is None else codes)
 
 
 @cache
