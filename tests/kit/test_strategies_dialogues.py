@@ -313,7 +313,6 @@ CORNERS: dict[str, Callable[[Dialogue], object]] = {
     "refused LHLO": answered(Lhlo, BAD),
     "EHLO again": times(Hello, 2),
     "a group of commands": text("^C: MAIL.*\n(C: RCPT.*\n)+C: DATA\nS"),
-    "MAIL alone in a group": text("^C: MAIL.*\nS: .*\nC: RCPT.*\nC: RCPT"),
     "a message in one flight": text("^C: RCPT.*\nC: (BDAT|BURL).* LAST"),
     "refused MAIL": answered(Mail, BAD),
     "refused MAIL with RCPT behind it": text("^C: MAIL.*\nC: RCPT.*\nS: [45]"),
@@ -326,7 +325,6 @@ CORNERS: dict[str, Callable[[Dialogue], object]] = {
     "a stuffed dot": text(r"^C: \.\."),
     "octets above 127": said(MessageData, lambda one: not one.data.isascii()),
     "an empty message": text("^S: 354.*\nC: \\.\n"),
-    "the longest line": text("a{998}"),
     "a chunk in between": said(Bdat, lambda one: not one.last),
     "a refused chunk": answered(Bdat, BAD),
     "binary": said(MessageData, lambda one: re.search(rb"\0|\r(?!\n)", one.data)),
@@ -352,7 +350,6 @@ CORNERS: dict[str, Callable[[Dialogue], object]] = {
     "QUIT": answered(Quit, GOOD),
     "no QUIT": lambda dialogue: not said(Quit)(dialogue),
     "421": text("^S: 421"),
-    "421 in a group": text("^C: RCPT.*\n(C: .*\n)+(S: .*\n)*S: 421"),
     "an enhanced code": said(Reply, lambda one: one.enhanced),
 }
 

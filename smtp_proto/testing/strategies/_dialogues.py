@@ -45,7 +45,7 @@ _NEARLY_ALWAYS = st.sampled_from([True] * 11 + [False])
 _PARTS = st.lists(
     st.sampled_from([*["transaction"] * 6, "question", "tls", "login", "login", "proxy", "again"]), max_size=8
 )
-_WAITS = st.sampled_from([True, False, False])
+_NOW_AND_THEN = st.sampled_from([False, False, True])
 # Seven times of eight a session has the end that it would have.
 _ENDS = st.integers(0, 255).map(lambda number: None if number < 224 else number - 224)
 
@@ -95,6 +95,7 @@ _VERDICTS = _code(250) | _REFUSALS
 _ANNOUNCEMENT = Reply(code=353, text="one for each")
 _STRANGE = commands(UnknownCommand)
 _WORDS = some(ALNUM, 8)
+_BINARY = Mail(reverse_path="", parameters={"BODY": "BINARYMIME"})
 
 # What changes nothing, and the good answers to it; the first five may be said in a transaction, too.
 _QUESTIONS: dict[type[Command], tuple[int, ...]] = {
@@ -159,7 +160,7 @@ class _Talk:
 
     def _may_be_wrong(self) -> bool:
         """Whether more is said before everything is answered (RFC 2920)."""
-        if "PIPELINING" not in self._features or self.draw(_WAITS):
+        if "PIPELINING" not in self._features or self.draw(_NOW_AND_THEN):
             self._hear()
         return bool(self._due)
 
@@ -233,7 +234,7 @@ class _Talk:
         for question, response in exchange:
             if not self._is_taken(st.just(AuthChallenge(data=question)), command):
                 return
-            if not self._mostly():
+            if self.draw(_NOW_AND_THEN):
                 self._ask_for(AuthResponse(data=None), _code(501))
                 return
             command = AuthResponse(data=response)
@@ -241,6 +242,8 @@ class _Talk:
 
     def _transact(self) -> None:
         mail = self.draw(mails(self._features))
+        if "BINARYMIME" in self._features and not self._mostly():
+            mail = _BINARY
         is_open = self._offer(_code(250), mail, possible=self._mostly())
         accepted = 0
         recipients = rcpts(self._features, utf8="SMTPUTF8" in mail.parameters)

@@ -65,7 +65,7 @@ def malformed_commands() -> SearchStrategy[bytes]:
     no_parameters = st.sampled_from(_NO_PARAMETERS)
     bad_parameters: _Lines = st.builds("{}{}> {}".format, envelopes, mailboxes(), no_parameters)
     texts = st.sampled_from(_NO_COMMANDS + _NO_ENVELOPES) | bad_paths | bad_parameters
-    controls = st.sampled_from([*range(32), 127])
+    controls = st.sampled_from([*b"\r\n\0" * 8, *range(32), 127])
     broken = _with_octet(controls) | _with_octet(st.integers(128, 255)).filter(_is_no_text)
     return (texts.map(str.encode) | broken).map(lambda line: line + _CRLF)
 
