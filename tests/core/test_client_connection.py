@@ -16,7 +16,7 @@ import pytest
 from helpers import ALL_FEATURES, client_in, drain, every, feed, pair_in, server_in, snapshot, until_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import Cutter, bodies, cutters, replies
+from strategies import Cutter, cutters
 
 from smtp_proto import (
     CLOSED,
@@ -56,6 +56,7 @@ from smtp_proto import (
     UnknownCommand,
     Vrfy,
 )
+from smtp_proto.testing.strategies import messages, replies
 
 MAIL = Mail(reverse_path="sender@client.example")
 A, B, C = (Rcpt(forward_path=f"{name}@mx.example") for name in "abc")
@@ -593,7 +594,7 @@ def test_what_must_not_be_sent_raises_and_the_rest_of_the_message_may_follow() -
     assert say(client, MessageData(data=b"\n"), END) == b"\r\n.\r\n"
 
 
-@given(bodies() | st.sampled_from([b"x" * 998 + b"\r\n", b"x" * 999, b"\0" * 999, b".\r\n.\r", b""]))
+@given(messages() | st.sampled_from([b"x" * 998 + b"\r\n", b"x" * 999, b"\0" * 999, b".\r\n.\r", b""]))
 def test_what_a_message_becomes_is_known_before_anything_is_said(body: bytes) -> None:
     """Its octets and their number are those that DATA sends, or it is refused with the same words."""
     for options in (

@@ -20,19 +20,7 @@ import pytest
 from helpers import ALL_FEATURES, Pair, drain, every, feed, pair_in
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import (
-    COMMANDS,
-    Cutter,
-    bodies,
-    challenges,
-    commands,
-    cutters,
-    greetings,
-    hellos,
-    offered_for,
-    refusals,
-    replies,
-)
+from strategies import COMMANDS, Cutter, cutters, offered_for
 
 import smtp_proto
 from smtp_proto import (
@@ -82,6 +70,15 @@ from smtp_proto import (
     Vrfy,
     XClient,
     XForward,
+)
+from smtp_proto.testing.strategies import (
+    challenges,
+    commands,
+    greetings,
+    hellos,
+    messages,
+    refusals,
+    replies,
 )
 
 SITUATIONS = {
@@ -180,7 +177,7 @@ def merged(events: list[Any]) -> list[Any]:
     return result
 
 
-@given(pieces=st.lists(bodies(), max_size=4), cut=cutters())
+@given(pieces=st.lists(messages(long_lines=False), max_size=4), cut=cutters())
 @settings(max_examples=60)
 def test_a_body_after_data_reaches_the_server(pieces: list[bytes], cut: Cutter) -> None:
     pair = pair_in(
@@ -201,7 +198,7 @@ def test_a_body_after_data_reaches_the_server(pieces: list[bytes], cut: Cutter) 
     assert (reply, reply.to) == (Reply(code=250), EndOfMessage())
 
 
-@given(chunks=st.lists(st.lists(bodies().filter(bool), max_size=2), min_size=1, max_size=3), cut=cutters())
+@given(chunks=st.lists(st.lists(messages().filter(bool), max_size=2), min_size=1, max_size=3), cut=cutters())
 @settings(max_examples=60)
 def test_chunks_reach_the_server_octet_for_octet(chunks: list[list[bytes]], cut: Cutter) -> None:
     pair = pair_in(State.RCPT)
