@@ -9,6 +9,7 @@ from typing import TypeAlias
 from ._client_rule import CHECKS
 from ._client_server import ReactiveServer
 from ._client_session import Behaviour, Letter, Session
+from ._client_steps import up_to_step
 from ._client_stream import ClientStopped, ServerStream
 from ._rules import Finding, Rule, Verdict
 
@@ -72,6 +73,7 @@ class Findings:
     def add(self, session: Session) -> set[Rule]:
         """Look at this session, too; the rules that it shows broken."""
         broken = set()
+        session = up_to_step(session)
         for rule, check in CHECKS.items():
             found = self._found[rule]
             for detail in check(session):

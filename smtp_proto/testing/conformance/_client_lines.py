@@ -12,6 +12,8 @@ from ._client_session import Heard, Session
 
 _CONTROL = re.compile(rb"[\0-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
+_STUFFED = re.compile(rb"(?m)^\.\.")
+
 # RFC 5321 4.5.3.1.4, CRLF included, and what extensions add to a line.
 _COMMAND_LINE = 512
 _AUTH_LINE = 12288
@@ -112,7 +114,8 @@ def _injection(session: Session) -> Iterator[str]:
 @rule("offered-command", "RFC 5321 2.2.1", "says commands of extensions only where these are offered")
 def _offered_command(session: Session) -> Iterator[str]:
     for heard in session.named(*_OFFERED):
-        if heard.verb not in heard.stale or heard.verb == "STARTTLS":
+        is_known = heard.verb not in heard.stale or heard.verb == "STARTTLS"
+        if is_known and not heard.pending:
             yield otherwise(heard.verb in heard.offers, f"{heard.verb} is not offered")
 
 
@@ -156,14 +159,19 @@ def _8bit_offered(session: Session) -> Iterator[str]:
             yield otherwise(is_good, "sent octets beyond ASCII, and 8BITMIME is not offered")
 
 
-@rule("size", "RFC 1870 6", "says no SIZE that is smaller than the message")
+@rule("size", "RFC 1870 6", "says no SIZE that is smaller than the message it sends")
 def _size(session: Session) -> Iterator[str]:
-    for heard in session.named("MAIL"):
-        size = heard.parameters.get("SIZE")
-        if size is not None:
-            given = _grammar.number(size.encode("latin-1"))
-            least = len(re.sub(rb"\r\n|\r|\n", b"\r\n", session.letter.data))
-            yield otherwise(given is not None and given >= least, f"SIZE={size} for {least} octets")
+    mail: Heard | None = None
+    sent = 0
+    for heard in session.heard:
+        if heard.verb == "MAIL":
+            mail, sent = heard, 0
+        elif heard.kind in ("text", "chunk") and mail is not None and "SIZE" in mail.parameters:
+            # Dots that were put in do not count, nor does the end.
+            text = _STUFFED.sub(b".", heard.octets.removesuffix(b".\r\n"))
+            sent += len(heard.octets if heard.kind == "chunk" else text)
+            size = _grammar.number(mail.parameters["SIZE"].encode("latin-1"))
+            yield otherwise(size is not None and size >= sent, f"{mail.shown} for {sent} octets")
 
 
 def keyword_for(parameter: str, value: str) -> str:

@@ -7,13 +7,10 @@ from itertools import takewhile
 
 from ._client_rule import otherwise, rule
 from ._client_session import Heard, Session
+from ._client_steps import owed
 
 _HELLOS = ("EHLO", "LHLO", "HELO")
 _TRANSACTION = ("RCPT", "DATA", "BDAT")
-
-# RFC 2920 3.1: a command behind one of these cannot know what it means. AUTH: RFC 4954 4.
-_LAST_IN_GROUP = (*_HELLOS, "DATA", "VRFY", "EXPN", "TURN", "NOOP", "HELP", "AUTH", "ETRN")
-
 
 @rule("greeting", "RFC 5321 3.1", "says nothing before it has read the whole greeting")
 def _greeting(session: Session) -> Iterator[str]:
@@ -26,7 +23,8 @@ def _greeting(session: Session) -> Iterator[str]:
 @rule("refused-greeting", "RFC 5321 3.1", "says nothing but QUIT to a server that greets with 4yz or 5yz")
 def _refused_greeting(session: Session) -> Iterator[str]:
     if session.said[0].is_bad:
-        wrong = [heard.shown for heard in session.lines if heard.verb != "QUIT"]
+        behind = [heard for heard in session.lines if heard.known >= session.said[0].end]
+        wrong = [heard.shown for heard in behind if heard.verb != "QUIT"]
         yield otherwise(not wrong, f"said {', '.join(wrong)}")
 
 
@@ -34,7 +32,8 @@ def _refused_greeting(session: Session) -> Iterator[str]:
 def _hello_first(session: Session) -> Iterator[str]:
     for heard in session.named("MAIL")[:1]:
         hellos = session.before(heard, *_HELLOS)
-        yield otherwise(any(hello.is_good for hello in hellos), f"said {heard.shown} to who took no EHLO")
+        is_good = any(hello.is_good or hello in heard.pending for hello in hellos)
+        yield otherwise(is_good, f"said {heard.shown} to who took no EHLO")
 
 
 @rule("hello-verb", "RFC 2033 4.1", "says LHLO in LMTP, and EHLO or HELO in SMTP")
@@ -77,26 +76,22 @@ def _open_transaction(session: Session) -> Iterator[str]:
 
 @rule("one-at-a-time", "RFC 5321 4.3.1", "waits for each reply, unless PIPELINING is offered")
 def _one_at_a_time(session: Session) -> Iterator[str]:
-    for heard in session.lines:
-        if "PIPELINING" not in heard.offers and "PIPELINING" not in heard.stale and not heard.is_partial:
-            owed = _owed(heard)
-            yield otherwise(not owed, f"said {heard.shown} before it was answered {', '.join(owed)}")
+    for heard in _in_turn(session):
+        if not {"PIPELINING"} & (heard.offers.keys() | heard.stale) and not heard.is_partial:
+            yield _goes_on(heard)
 
 
 @rule("group-end", "RFC 2920 3.1", "says nothing behind EHLO, DATA, AUTH and the like before the reply came")
 def _group_end(session: Session) -> Iterator[str]:
-    for heard in session.lines:
+    for heard in _in_turn(session):
         if "PIPELINING" in heard.offers and not heard.is_partial:
-            owed = [verb for verb in _owed(heard) if verb in _LAST_IN_GROUP]
-            yield otherwise(not owed, f"said {heard.shown} before it was answered {', '.join(owed)}")
+            yield _goes_on(heard)
 
 
 @rule("whole-reply", "RFC 5321 4.2.1", "reads a reply to its last line before it goes on")
 def _whole_reply(session: Session) -> Iterator[str]:
-    for heard in session.lines:
-        owed = _owed(heard) if heard.is_partial else []
-        may_go_on = "PIPELINING" in heard.offers and not set(owed) & set(_LAST_IN_GROUP)
-        yield otherwise(not owed or may_go_on, f"said {heard.shown} within the reply to {', '.join(owed)}")
+    for heard in _in_turn(session):
+        yield _goes_on(heard) if heard.is_partial else ""
 
 
 @rule("due-replies", "RFC 5321 4.3.1", "waits for no reply that is not due")
@@ -156,13 +151,18 @@ def _ends_transaction(heard: Heard) -> bool:
     return is_last or heard.kind == "text" or heard.verb in (*_HELLOS, "RSET")
 
 
-def _owed(heard: Heard) -> list[str]:
-    """To what a whole reply had not been read when this was said; where it is none, nobody can wait for it.
+def _in_turn(session: Session) -> Iterator[Heard]:
+    """The lines of which it is to be asked whether their turn had come."""
+    for heard in session.lines:
+        behind_starttls = any(other.verb == "STARTTLS" for other in heard.pending)
+        is_clear = not any(said.unasked for said in session.said)
+        if is_clear and not behind_starttls and heard.verb != "." and heard.known >= session.said[0].end:
+            yield heard
 
-    STARTTLS and QUIT have rules of their own, and so have messages in LMTP.
-    """
-    owed = [other for other in heard.pending if not any(answer.flaw for answer in other.answers)]
-    return [other.name for other in owed if other.verb not in ("STARTTLS", "QUIT") and len(other.answers) < 2]
+
+def _goes_on(heard: Heard) -> str:
+    names = owed(heard)
+    return otherwise(not names, f"said {heard.shown} before it was answered {', '.join(names)}")
 
 
 def _transactions(session: Session) -> Iterator[tuple[list[Heard], Heard]]:

@@ -109,6 +109,8 @@ class ReactiveServer:
         while self._in and not self.has_closed and self._reader():
             if len(session.heard) >= _MOST_HEARD:
                 self._close()
+        if self._in and self.has_closed:
+            self._take(len(self._in), "late")
         if self._heard_in_all > _MOST_OCTETS:
             self._close()
 
@@ -207,6 +209,7 @@ class ReactiveServer:
 
     def _stop(self) -> None:
         """Nothing more is heard: what has begun has no end."""
+        self._marks.append((self._heard_in_all, self._delivered))
         if self._in and not self.has_closed:
             self._take(len(self._in), self._kind).is_whole = False
         elif self._kind in ("text", "chunk") and not self.has_closed:

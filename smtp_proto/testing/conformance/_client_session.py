@@ -44,6 +44,12 @@ class Letter:
     password: str = "open sesame"
 
     @property
+    def is_plain(self) -> bool:
+        """Whether every server takes such a letter."""
+        text = "".join((self.sender, *self.recipients, self.data.decode("latin-1")))
+        return text.isascii() and not self.is_hostile
+
+    @property
     def is_hostile(self) -> bool:
         """Whether an address holds what would be a line of its own."""
         return bool(re.search("[\r\n]", "".join((self.sender, *self.recipients))))
@@ -217,7 +223,8 @@ class Heard:
 class Session:
     """All that is known of it. `accepted`: for whom, as the client believes, the message was taken; None if it
     does not say. `is_stuck`: both sides waited for each other. `was_flooded`: the client read an endless
-    reply until the server had enough. `has_ended`: the client has hung up. `failure`: what it raised.
+    reply until the server had enough. `has_ended`: the client has hung up. `failure`: what it
+    raised. `is_out_of_step`: what it said last came out of its turn; what came behind is left out.
     """
 
     letter: Letter
@@ -230,6 +237,7 @@ class Session:
     was_flooded: bool = False
     has_ended: bool = False
     failure: str = ""
+    is_out_of_step: bool = False
 
     @property
     def octets(self) -> int:
@@ -265,7 +273,7 @@ class Session:
     def is_orderly(self) -> bool:
         """Whether all that the server said were replies that had a meaning there, and it did not hang up."""
         verdicts = [said for heard in (*self.texts, *self.chunks) for said in heard.answers]
-        if any(not said.is_good and not said.is_bad for said in verdicts):
+        if self.is_out_of_step or any(not said.is_good and not said.is_bad for said in verdicts):
             return False
         return not any(said.flaw or said.unasked or said.code == 421 for said in self.said)
 

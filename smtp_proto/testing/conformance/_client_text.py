@@ -20,7 +20,8 @@ def _go_ahead(session: Session) -> Iterator[str]:
     for data in session.named("DATA"):
         behind = [heard for heard in session.behind(data)[:1] if heard.kind in ("text", "stray")]
         for heard in behind:
-            is_good = heard.knew(data) or heard.octets == b""
+            # Who says QUIT took an earlier reply for the answer, and means no message.
+            is_good = heard.knew(data) or heard.octets[:4] == b"QUIT"
             yield otherwise(is_good, f"sent {heard.shown} before the reply to DATA came")
 
 
@@ -37,7 +38,8 @@ def _end_of_message(session: Session) -> Iterator[str]:
     for text in session.texts:
         if text.is_whole:
             is_twice = any(heard.verb == "." for heard in session.behind(text)[:1])
-            yield otherwise(not is_twice, "ended a message twice")
+            is_over = _is_same(_unstuffed(text), session)
+            yield otherwise(not (is_twice and is_over), "ended a message twice")
             added = _behind(_unstuffed(text), _canonical(session))
             yield otherwise(not added or added.strip(b"\r\n") != b"", "added an empty line to the message")
         elif session.is_stuck:
@@ -47,7 +49,8 @@ def _end_of_message(session: Session) -> Iterator[str]:
 @rule("transparency", "RFC 5321 4.5.2", "puts a dot before each line that begins with one, and no other")
 def _transparency(session: Session) -> Iterator[str]:
     for text in session.texts:
-        if not _is_empty(text):
+        # Where a bare CR or LF ends a line, too, nobody can say where a dot belongs.
+        if not _is_empty(text) and not _BARE.search(text.octets):
             yield otherwise(not _has_wrong_dots(session, text), "the dots at the beginnings of lines are wrong")
 
 
@@ -57,7 +60,8 @@ def _bare_line_end(session: Session) -> Iterator[str]:
     for octets in (text.octets for text in session.texts):
         yield otherwise(not _BARE.search(octets), "sent a bare CR or LF")
     if session.chunks and not is_binary:
-        octets = b"".join(chunk.octets for chunk in session.chunks)
+        # The LF of a last CR may have been on its way.
+        octets = b"".join(chunk.octets for chunk in session.chunks).removesuffix(b"\r")
         yield otherwise(not _BARE.search(octets), "sent a bare CR or LF")
 
 
@@ -93,7 +97,8 @@ def _last_chunk(session: Session) -> Iterator[str]:
         if heard.verb == "BDAT":
             yield otherwise(not is_over, f"said {heard.shown} behind the last chunk")
         is_over = heard.verb == "BDAT" and heard.is_last_chunk
-    if session.chunks and session.is_orderly and not session.is_stuck and not session.strays:
+    is_given_up = session.is_stuck or not session.is_orderly or bool(session.named("DATA"))
+    if session.chunks and not is_given_up:
         is_refused = any(chunk.is_refused for chunk in session.chunks)
         yield otherwise(is_over or is_refused, "no chunk was the last")
 
@@ -168,8 +173,8 @@ def _has_wrong_dots(session: Session, text: Heard) -> bool:
     sent = _sent(text).rstrip(_CRLF)
     stuffed = _DOT.sub(b"..", _canonical(session))
     # What comes behind a message was meant as more of it.
-    ended_early = text.is_whole and any(heard.kind == "stray" for heard in session.behind(text)[:1])
-    if stuffed.startswith(sent) and not ended_early:
+    went_on = any(heard.kind == "stray" or heard.verb == "." for heard in session.behind(text)[:1])
+    if stuffed.startswith(sent) and not (went_on and text.is_whole and not _is_same(_unstuffed(text), session)):
         return False
     return _DOTS.sub(b"", stuffed).startswith(_DOTS.sub(b"", sent))
 

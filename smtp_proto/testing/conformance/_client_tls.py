@@ -8,6 +8,7 @@ from ..._grammar import BASE64
 from ._client_lines import uses
 from ._client_rule import otherwise, rule
 from ._client_session import Session
+from ._client_steps import owed
 
 # They carry the secret itself.
 _PLAINTEXT = ("PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER")
@@ -16,7 +17,8 @@ _PLAINTEXT = ("PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER")
 @rule("starttls-last", "RFC 3207 4", "says nothing behind STARTTLS before the handshake")
 def _starttls_last(session: Session) -> Iterator[str]:
     for heard in session.named("STARTTLS"):
-        behind = [other for other in session.behind(heard)[:1] if not other.octets.startswith(b"\x16")]
+        behind = [other for other in session.behind(heard)[:1] if other.octets[:4] != b"QUIT"]
+        behind = [other for other in behind if not other.octets.startswith(b"\x16")]
         wrong = [other for other in behind if not other.knew(heard) or other.kind == "stray"]
         yield otherwise(not wrong, f"said {wrong[0].shown if wrong else ''} in the clear")
 
@@ -30,17 +32,16 @@ def _starttls_answer(session: Session) -> Iterator[str]:
 
 @rule("starttls-hello", "RFC 3207 4.2", "says EHLO first behind the handshake")
 def _starttls_hello(session: Session) -> Iterator[str]:
-    hello = "LHLO" if session.behaviour.lmtp else "EHLO"
     for heard in [heard for heard in session.lines if heard.tls][:1]:
-        yield otherwise(heard.verb in (hello, "QUIT"), f"said {heard.shown} first")
+        yield otherwise(heard.verb in ("EHLO", "LHLO", "HELO", "QUIT"), f"said {heard.shown} first")
 
 
 @rule("starttls-forgets", "RFC 3207 4.2", "uses nothing that was offered only before the handshake")
 def _starttls_forgets(session: Session) -> Iterator[str]:
     for heard in session.lines:
-        if heard.tls:
+        if heard.tls and heard.verb != ".":
             wrong = sorted((uses(heard) - {"STARTTLS"}) & heard.stale)
-            if heard.pending and "PIPELINING" in heard.stale and not heard.is_partial:
+            if owed(heard) and "PIPELINING" in heard.stale and not heard.is_partial:
                 wrong.append("PIPELINING")
             yield otherwise(not wrong, f"{heard.shown} uses {', '.join(wrong)}")
 

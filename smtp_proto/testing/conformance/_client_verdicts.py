@@ -88,8 +88,12 @@ def _not_missed(session: Session) -> Iterator[str]:
 
 def _has_unusual(session: Session) -> bool:
     """Whether the server took all, and in other words than most do."""
-    codes = [said.code or 0 for said in session.said]
-    return session.is_orderly and max(codes) < 400 and any(code < 300 and code not in _USUAL for code in codes)
+    parting = [said for heard in session.named("QUIT", "RSET") for said in heard.answers]
+    codes = [said.code or 0 for said in session.said if said not in parting]
+    is_unusual = any(code < 300 and code not in _USUAL for code in codes)
+    if session.is_stuck or (session.named("DATA", "BDAT") and not session.named("RCPT")):
+        return False
+    return is_unusual and max(codes) < 400 and session.is_orderly and session.letter.is_plain
 
 
 def _is_mixed(session: Session) -> bool:
