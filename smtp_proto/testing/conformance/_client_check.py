@@ -11,6 +11,7 @@ from ._client_server import ReactiveServer
 from ._client_session import Behaviour, Letter, Session
 from ._client_steps import up_to_step
 from ._client_stream import ClientStopped, ServerStream
+from ._client_table import CLIENT_RULES
 from ._rules import Finding, Rule, Verdict
 
 Send: TypeAlias = Callable[[ServerStream, Letter], Iterable[str] | None]
@@ -25,7 +26,9 @@ class RuleBroken(AssertionError):
 
     def __init__(self, verdicts: list[Verdict]) -> None:
         self.verdicts = verdicts
-        lines = [f"{one.rule.name} ({one.rule.section}): it {one.rule.text}; but {one.detail}" for one in verdicts]
+        lines = [
+            f"{one.rule.name} ({one.rule.section}): it {one.rule.text}; but {one.detail}" for one in verdicts
+        ]
         super().__init__("\n".join((*lines, "", verdicts[0].dialogue)))
 
 
@@ -45,10 +48,13 @@ def converse(send: Send, letter: Letter, behaviour: Behaviour) -> Session:
     return session
 
 
-def judge(session: Session) -> list[Verdict]:
-    """The verdicts on a session: one for each rule, in the order of the table."""
+def check_session(send: Send, letter: Letter, behaviour: Behaviour) -> list[Verdict]:
+    """The verdicts on one session, with a server that behaves so: one for each rule, as `check_client`.
+
+    Raises `ValueError` if `send` says that somebody got the letter who is no recipient.
+    """
     findings = Findings()
-    findings.add(session)
+    findings.add(converse(send, letter, behaviour))
     return findings.verdicts()
 
 
@@ -63,7 +69,7 @@ class Findings:
     """What many sessions showed of each rule."""
 
     def __init__(self) -> None:
-        self._found = {rule: _Found() for rule in CHECKS}
+        self._found = {rule: _Found() for rule in CLIENT_RULES}
 
     @property
     def broken(self) -> frozenset[Rule]:
@@ -74,13 +80,12 @@ class Findings:
         """Look at this session, too; the rules that it shows broken."""
         broken = set()
         session = up_to_step(session)
-        for rule, check in CHECKS.items():
-            found = self._found[rule]
-            for detail in check(session):
+        for rule, found in self._found.items():
+            for detail in CHECKS[rule](session):
                 if detail:
                     broken.add(rule)
                     if found.session is None or session.octets < found.session.octets:
-                        self._found[rule] = found = _Found("broken", detail, session)
+                        found.finding, found.detail, found.session = "broken", detail, session
                 elif found.finding == "not asked":
                     found.finding = "kept"
         return broken

@@ -89,26 +89,16 @@ def _path(session: Session) -> Iterator[str]:
 
 @rule("envelope", "RFC 5321 3.3", "names the sender and the recipients that it was given")
 def _envelope(session: Session) -> Iterator[str]:
-    letter = session.letter
-    for heard in session.named("MAIL", "RCPT"):
-        path = heard.path
-        if path is not None and not letter.is_hostile and path.isascii():
-            wanted = (letter.sender,) if heard.verb == "MAIL" else letter.recipients
-            # Of an address beyond ASCII a client may make another spelling.
-            is_good = any(_same(path, address) or not address.isascii() for address in wanted)
-            yield otherwise(is_good, f"{heard.shown}: of nobody in this envelope")
+    if not session.letter.hidden:
+        for heard in session.named("MAIL", "RCPT"):
+            yield otherwise(not session.is_foreign(heard), f"{heard.shown}: of nobody in the envelope")
 
 
 @rule("injection", "RFC 5321 4.1.2", "makes no lines of an address that has CR or LF in it")
 def _injection(session: Session) -> Iterator[str]:
-    letter = session.letter
-    if letter.is_hostile:
-        said = session.named("MAIL", "RCPT")
-        addresses = (letter.sender, *letter.recipients)
-        foreign = [
-            heard.shown for heard in said if not any(_same(heard.path, address) for address in addresses)
-        ]
-        yield otherwise(not foreign, f"said {', '.join(foreign)}")
+    if session.letter.hidden:
+        injected = [heard.shown for heard in session.heard if session.is_injected(heard)]
+        yield otherwise(not injected, f"said {', '.join(injected)}")
 
 
 @rule("offered-command", "RFC 5321 2.2.1", "says commands of extensions only where these are offered")
@@ -187,7 +177,3 @@ def uses(heard: Heard) -> set[str]:
     if heard.verb in ("MAIL", "RCPT"):
         found |= {keyword_for(*item) for item in heard.parameters.items()}
     return found
-
-
-def _same(path: bytes | None, address: str) -> bool:
-    return path is not None and path.lower() == address.encode("utf-8").lower()

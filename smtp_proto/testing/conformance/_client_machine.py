@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from hypothesis import HealthCheck, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from hypothesis.strategies import SearchStrategy
+from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.strategies import DataObject, SearchStrategy
 
 from ._client_cases import HOSTILE, OFFERS, TEXTS, cases
-from ._client_check import Findings, RuleBroken, Send, converse, judge
+from ._client_check import Findings, RuleBroken, Send, check_session, converse
 from ._client_session import Answer, Behaviour, Letter
 from ._client_stream import ServerStream
-from ._rules import Verdict
+from ._rules import Rule, Verdict
 
-# After so many kinds of fault that only drawn servers show, the rest waits for the next check.
+# After so many kinds of fault that only servers made up show, the rest waits for the next check.
 _ROUNDS = 5
 
-_TEXTS = (b"", b" ok", b" 4.0.0 x", b" \xff", b" " + b"x" * 300)
+_MOMENTS = ("greeting", "HELO", "MAIL", "RCPT", "DATA", "text", "BDAT", "RSET", "QUIT")
+_MOMENTS_OF_TLS = ("STARTTLS", "AUTH", "response")
+
+# What says that all is well, where it is no 2yz of any kind.
+_GOOD = {"DATA": 354, "greeting": 220, "STARTTLS": 220, "AUTH": 235, "response": 235}
+_TEXTS = ("", " ok", " 4.0.0 x", " \xff", " " + "x" * 300)
+_RARE = (Answer(b"421 closing\r\n"), Answer(b"250-more\r\n", endless=True))
+_RARE_VERDICTS = (
+    Answer(b"550-no\r\n250 yes\r\n"),
+    Answer(b"250-yes\r\n550 no\r\n"),
+    Answer(b"fine\r\n"),
+)
+
+_ATOMS = (b".", b"\r\n", b"\r\n.", b"a", b"\r\n.\r\n", "ü".encode(), b"\n", b"\r", b"b" * 50)
+_NAMES = ("bob", "carol", "dave", '"e e"', "gr\xe5")
+_SENDERS = ("ada@client.example", "", "ad\xe5@client.example")
 
 
-def check_client(
-    send: Send, *, lmtp: bool = False, tls: bool = True, examples: int = 100
-) -> list[Verdict]:
-    """Drive a client through all cases, and then through servers that are made up; one verdict for each rule,
-    in the order of the table.
+def check_client(send: Send, *, lmtp: bool = False, tls: bool = True, examples: int = 100) -> list[Verdict]:
+    """Drive a client through servers good and bad, then through such as are made up; one verdict for each
+    rule, in the order of `CLIENT_RULES`.
 
     `send` has the client send one letter over a stream; see `Send`. `lmtp`: the client speaks LMTP. `tls`:
     the stream can do a handshake, so STARTTLS is offered. `examples`: how many servers are made up; what they
-    show is made as small as can be. Every check of the same client is the same.
+    show is made as small as can be. Every check of the same client is the same. What a client does without
+    reading or writing cannot be stopped; all else is.
 
     Raises `ValueError` if `send` says that somebody got a letter who is no recipient.
     """
@@ -57,7 +70,7 @@ def _search(
     for _ in range(_ROUNDS):
         known = findings.broken
 
-        def shows_more(case: tuple[Letter, Behaviour], known: frozenset[Any] = known) -> bool:
+        def shows_more(case: tuple[Letter, Behaviour], known: frozenset[Rule] = known) -> bool:
             return bool(findings.add(converse(send, *case)) - known)
 
         try:
@@ -68,83 +81,116 @@ def _search(
 
 def letters() -> SearchStrategy[Letter]:
     """A letter to one or several, with dots, line ends and octets of every kind in it."""
-    atoms = st.sampled_from([b".", b"\r\n", b"\r\n.", b"a", b"\r\n.\r\n", "ü".encode(), b"\n", b"\r", b"b" * 50])
-    texts = st.lists(atoms, max_size=12).map(b"".join) | st.sampled_from(TEXTS)
-    names = st.lists(st.sampled_from(["bob", "carol", "dave", '"e e"', "gr\xe5"]), min_size=1, max_size=3, unique=True)
-    recipients = names.map(lambda found: tuple(f"{name}@mx.example" for name in found))
-    senders = st.sampled_from(["ada@client.example", "", "ad\xe5@client.example"])
-    drawn = st.builds(Letter, sender=senders, recipients=recipients, data=texts)
+    texts = st.lists(st.sampled_from(_ATOMS), max_size=12).map(b"".join) | st.sampled_from(TEXTS)
+    names = st.lists(st.sampled_from(_NAMES), min_size=1, max_size=3, unique=True)
+    recipients = names.map(lambda drawn: tuple(f"{name}@mx.example" for name in drawn))
+    drawn = st.builds(Letter, sender=st.sampled_from(_SENDERS), recipients=recipients, data=texts)
     return drawn | st.sampled_from(HOSTILE)
 
 
 def answers(moment: str) -> SearchStrategy[Answer]:
     """What a server may say at this moment, well or badly."""
-    good = {"DATA": 354, "greeting": 220, "STARTTLS": 220, "AUTH": 235, "response": 235}
-    codes = st.integers(400, 599) | (st.just(good[moment]) if moment in good else st.integers(200, 299))
-    whole = st.builds(_reply, codes, st.lists(st.sampled_from(_TEXTS), min_size=1, max_size=3))
-    cut = st.builds(
-        lambda octets, size: Answer(octets[: size % len(octets)], closes=True),
-        whole.map(lambda answer: answer.octets),
-        st.integers(0, 20),
-    )
-    rare = [Answer(b"421 closing\r\n"), Answer(b"250-more\r\n", endless=True)]
-    if moment == "text":
-        rare += [Answer(b"550-no\r\n250 yes\r\n"), Answer(b"250-yes\r\n550 no\r\n"), Answer(b"fine\r\n")]
-    return st.one_of(whole, whole, cut, st.sampled_from(rare))
+    good = st.just(_GOOD[moment]) if moment in _GOOD else st.integers(200, 299)
+    texts = st.lists(st.sampled_from(_TEXTS), min_size=1, max_size=3)
+    whole = st.builds(_reply, st.integers(400, 599) | good, texts)
+    cut = st.builds(_cut, whole, st.integers(0, 20))
+    rare = st.sampled_from((*_RARE, *_RARE_VERDICTS) if moment == "text" else _RARE)
+    return st.one_of(whole, whole, cut, rare)
 
 
-def _reply(code: int, lines: Iterable[bytes]) -> Answer:
-    *first, last = (b"%d" % code + text for text in lines)
-    return Answer(b"".join(b"%b-%b\r\n" % (line[:3], line[4:]) for line in first) + last + b"\r\n")
+def _reply(code: int, texts: list[str]) -> Answer:
+    *first, last = texts
+    lines = [f"{code}-{text[1:]}\r\n" for text in first] + [f"{code}{last}\r\n"]
+    return Answer("".join(lines).encode("latin-1"))
+
+
+def _cut(whole: Answer, size: int) -> Answer:
+    return Answer(whole.octets[: size % len(whole.octets)], closes=True)
+
+
+def _offers(*, tls: bool) -> SearchStrategy[tuple[str, ...]]:
+    known = sorted({offer for offers in OFFERS for offer in offers})
+    secured = [(), ("STARTTLS",), ("STARTTLS", "AUTH PLAIN LOGIN")] if tls else [()]
+    drawn = st.lists(st.sampled_from(known), unique=True).map(tuple)
+    return st.builds(tuple.__add__, drawn, st.sampled_from(secured))
+
+
+def _pieces() -> SearchStrategy[tuple[int, ...]]:
+    return st.sampled_from([(), (), (1,), (4, 1), (1000,)])
+
+
+def _planned(moment: str) -> SearchStrategy[tuple[Answer, ...]]:
+    return st.lists(answers(moment), max_size=3).map(tuple)
+
+
+def _moments(*, tls: bool) -> tuple[str, ...]:
+    return _MOMENTS + _MOMENTS_OF_TLS if tls else _MOMENTS
 
 
 def behaviours(*, lmtp: bool = False, tls: bool = True) -> SearchStrategy[Behaviour]:
     """A server. It offers what it likes, and at some moments it is no good one."""
-    moments = ["greeting", "HELO", "MAIL", "RCPT", "DATA", "text", "BDAT", "RSET", "QUIT"]
-    moments += ["STARTTLS", "AUTH", "response"] if tls else []
-    said = st.fixed_dictionaries(
-        {}, optional={moment: st.lists(answers(moment), max_size=3).map(tuple) for moment in moments}
-    )
-    offers = st.lists(st.sampled_from(sorted({offer for some in OFFERS for offer in some})), unique=True).map(tuple)
-    secured = st.sampled_from([(), ("STARTTLS",), ("STARTTLS", "AUTH PLAIN LOGIN")]) if tls else st.just(())
+    planned = {moment: _planned(moment) for moment in _moments(tls=tls)}
     return st.builds(
         Behaviour,
         lmtp=st.just(lmtp),
-        offers=st.builds(tuple.__add__, offers, secured),
-        tls_offers=st.none() | offers,
-        answers=said,
-        pieces=st.sampled_from([(), (), (1,), (4, 1), (1000,)]),
+        offers=_offers(tls=tls),
+        tls_offers=st.none() | _offers(tls=False),
+        answers=st.fixed_dictionaries({}, optional=planned),
+        pieces=_pieces(),
     )
 
 
 class ClientMachine(RuleBasedStateMachine):
-    """A server that is changed step by step, and a client that sends letters to it. Subclass it, with `send`:
+    """A server that is changed step by step, and a client that sends it letters. Subclass it, with `send`, and
+    have your test runner find the `TestCase` of the subclass.
 
-        class MyClient(ClientMachine):
-            def send(self, stream, letter): ...
-
-        TestMyClient = MyClient.TestCase
-
-    Raises `RuleBroken` where a rule is broken, save those that are named in `excused`.
+    `lmtp`, `tls`: as for `check_client`. `excused`: names of rules that may be broken. Where another one is,
+    `RuleBroken` is raised.
     """
 
     lmtp = False
     tls = True
     excused: frozenset[str] = frozenset()
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._offers: tuple[str, ...] = ()
+        self._tls_offers: tuple[str, ...] | None = None
+        self._answers: dict[str, tuple[Answer, ...]] = {}
+        self._pieces: tuple[int, ...] = ()
+
     def send(self, stream: ServerStream, letter: Letter) -> Iterable[str] | None:
         """As `Send`."""
         raise NotImplementedError
 
-    @initialize(behaviour=st.deferred(lambda: behaviours()))
-    def begins(self, behaviour: Behaviour) -> None:
-        """A server."""
-        self.behaviour = behaviour
+    @rule(data=st.data())
+    def offers(self, data: DataObject) -> None:
+        """From now on the server offers something else."""
+        self._offers = data.draw(_offers(tls=self.tls))
+        self._tls_offers = data.draw(st.none() | _offers(tls=False))
+
+    @rule(data=st.data())
+    def answers(self, data: DataObject) -> None:
+        """From now on it says something else at one moment."""
+        moment = data.draw(st.sampled_from(_moments(tls=self.tls)))
+        self._answers[moment] = data.draw(_planned(moment))
+
+    @rule(pieces=_pieces())
+    def cuts(self, pieces: tuple[int, ...]) -> None:
+        """From now on its octets arrive otherwise."""
+        self._pieces = pieces
 
     @rule(letter=letters())
     def sends(self, letter: Letter) -> None:
-        """The client sends a letter."""
-        session = converse(self.send, letter, self.behaviour)
-        verdicts = [one for one in judge(session) if one.finding == "broken" and one.rule.name not in self.excused]
-        if verdicts:
-            raise RuleBroken(verdicts)
+        """The client sends a letter, in a session of its own."""
+        behaviour = Behaviour(
+            lmtp=self.lmtp,
+            offers=self._offers,
+            tls_offers=self._tls_offers,
+            answers=dict(self._answers),
+            pieces=self._pieces,
+        )
+        verdicts = check_session(self.send, letter, behaviour)
+        broken = [one for one in verdicts if one.finding == "broken" and one.rule.name not in self.excused]
+        if broken:
+            raise RuleBroken(broken)

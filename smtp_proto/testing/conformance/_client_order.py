@@ -12,6 +12,7 @@ from ._client_steps import owed
 _HELLOS = ("EHLO", "LHLO", "HELO")
 _TRANSACTION = ("RCPT", "DATA", "BDAT")
 
+
 @rule("greeting", "RFC 5321 3.1", "says nothing before it has read the whole greeting")
 def _greeting(session: Session) -> Iterator[str]:
     greeting = session.said[0]
@@ -117,7 +118,12 @@ def _no_recipients(session: Session) -> Iterator[str]:
             yield otherwise(heard.verb not in ("DATA", "BDAT"), f"said {heard.shown} for nobody")
 
 
-@rule("empty-message", "RFC 2920 3.1", "sends no message behind a 354 where every recipient was refused", "should")
+@rule(
+    "empty-message",
+    "RFC 2920 3.1",
+    "sends no message behind a 354 where every recipient was refused",
+    "should",
+)
 def _empty_message(session: Session) -> Iterator[str]:
     for rcpts, heard in _transactions(session):
         if heard.kind == "text" and all(rcpt.is_refused for rcpt in rcpts):
@@ -133,9 +139,9 @@ def _closing(session: Session) -> Iterator[str]:
             yield otherwise(not wrong, f"said {', '.join(wrong)}")
 
 
-@rule("quit", "RFC 5321 4.1.1.10", "says QUIT before it hangs up")
+@rule("quit", "RFC 5321 4.1.1.10", "says QUIT before it hangs up, where nothing went wrong", "should")
 def _quit(session: Session) -> Iterator[str]:
-    if session.is_orderly and not session.is_stuck and not session.strays:
+    if session.is_orderly and not session.is_stuck and not session.failure:
         yield otherwise(bool(session.named("QUIT")), "hung up without QUIT")
 
 
@@ -147,8 +153,11 @@ def _quit_last(session: Session) -> Iterator[str]:
 
 
 def _ends_transaction(heard: Heard) -> bool:
-    is_last = heard.kind == "chunk" and heard.of is not None and heard.of.is_last_chunk
-    return is_last or heard.kind == "text" or heard.verb in (*_HELLOS, "RSET")
+    return (
+        (heard.kind == "chunk" and heard.is_last_chunk)
+        or heard.kind == "text"
+        or heard.verb in (*_HELLOS, "RSET")
+    )
 
 
 def _in_turn(session: Session) -> Iterator[Heard]:

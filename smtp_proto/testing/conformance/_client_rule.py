@@ -1,4 +1,4 @@
-"""How a rule for clients is written: its name, section and text above a function that looks at one session."""
+"""How a rule for clients is written: name, section and text above a function that looks at one session."""
 
 from __future__ import annotations
 

@@ -9,44 +9,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from itertools import cycle
+from typing import ClassVar
 
 from ..._commands import KNOWN_VERBS
 from ..._errors import LocalProtocolError
 from ._client_session import Answer, Behaviour, Heard, Kind, Letter, Offers, Said, Session
+from ._client_voice import Voice
 
 _CRLF = b"\r\n"
 _LONE_DOT = b".\r\n"
 _TLS_HANDSHAKE = b"\x16"
 
-# An endless reply is four times as long as the longest that a client of this library takes.
-_FLOOD = 262_144
 # What a client says in a session is far below these.
 _MOST_HEARD = 1000
 _MOST_OCTETS = 4_194_304
+# A client waits for replies long before it has said so much.
+_MOST_PENDING = 100
 
+_BDAT = re.compile(rb"([0-9]{1,9})(?: +(?i:LAST))?")
 # LOGIN asks for a user and a password, the others for one response.
 _CHALLENGES = {b"LOGIN": (b"334 VXNlcm5hbWU6\r\n", b"334 UGFzc3dvcmQ6\r\n")}
-_BDAT = re.compile(rb"([0-9]{1,9})(?: +(?i:LAST))?")
-_DEFAULTS = {
-    "greeting": b"220 mx.example ESMTP\r\n",
-    "HELO": b"250 mx.example\r\n",
-    "STARTTLS": b"220 go ahead\r\n",
-    "AUTH": b"235 welcome\r\n",
-    "response": b"235 welcome\r\n",
-    "MAIL": b"250 ok\r\n",
-    "RCPT": b"250 ok\r\n",
-    "DATA": b"354 go ahead\r\n",
-    "BDAT": b"250 ok\r\n",
-    "text": b"250 taken\r\n",
-    "RSET": b"250 ok\r\n",
-    "NOOP": b"250 ok\r\n",
-    "VRFY": b"252 perhaps\r\n",
-    "QUIT": b"221 bye\r\n",
-}
-_OUT_OF_ORDER = Answer(b"503 bad sequence of commands\r\n")
-_UNKNOWN = Answer(b"500 no such command\r\n")
-_BAD_ARGUMENT = Answer(b"501 what?\r\n")
+_OUT_OF_ORDER = b"503 bad sequence of commands\r\n"
 
 
 class ReactiveServer:
@@ -56,37 +39,33 @@ class ReactiveServer:
 
     def __init__(self, letter: Letter, behaviour: Behaviour) -> None:
         self.session = Session(letter, behaviour)
-        self.has_closed = False
-        """Whether it says no more: send what there is, and the end of file."""
-        self.is_over = False
-        """Whether the client has read the end of file."""
-        self._behaviour = behaviour
-        self._counts: dict[str, int] = {}
-        self._sizes = cycle(behaviour.pieces) if behaviour.pieces else None
-        self._out = bytearray()
-        self._held = 0  # octets at the end of `_out` that belong to the piece before them
-        self._said_in_all = 0
-        self._delivered = 0
-        self._endless: Answer | None = None
-        self._in = bytearray()
-        self._heard_in_all = 0
-        self._marks: list[tuple[int, int]] = []  # from which octet of the client on it had read how many of ours
-        self._tls = False
         self.tls_due = False
         """Whether it is ready for the handshake, and hears nothing else."""
-        self._hellos: list[tuple[int, bool, Offers]] = []
+        self.is_over = False
+        """Whether the client has read the end of file."""
+        self._voice = Voice(self.session)
+        self._in = bytearray()
+        self._heard_in_all = 0
+        self._marks: list[tuple[int, int]] = []  # from which octet on the client had read how many of ours
         self._reader: Callable[[], bool] = self._read_line
-        self._expected = 0  # octets of a chunk
+        self._of: Heard | None = None  # the command to which a text or a chunk belongs
+        self._chunk_size = 0
         self._challenges: list[bytes] = []
-        self._of: Heard | None = None
-        self._reset()
+        self._tls = False
+        self._hellos: list[tuple[int, bool, Offers]] = []
         self._introduced = False
-        self._say("greeting")
+        self._reset()
+        self._voice.say(self._voice.answer_for("greeting"))
+
+    @property
+    def has_closed(self) -> bool:
+        """Whether it says no more: send what there is, and the end of file."""
+        return self._voice.has_closed
 
     @property
     def wants_tls(self) -> bool:
         """Whether the client has the 220 to its STARTTLS: the handshake is due, then call `tls_started()`."""
-        return self.tls_due and not self._out
+        return self.tls_due and self._voice.is_silent
 
     def receive_data(self, data: bytes) -> None:
         """Hear octets; `b""` is the end of file."""
@@ -98,35 +77,22 @@ class ReactiveServer:
             session.has_ended = True
             self._stop()
             return
-        self._marks.append((self._heard_in_all, self._delivered))
+        self._marks.append((self._heard_in_all, self._voice.read))
         self._heard_in_all += len(data)
-        if self.has_closed:
-            self._note("late", data)
-            return
         self._in += data
         if self.tls_due:
             self._take(len(self._in), "stray")
         while self._in and not self.has_closed and self._reader():
             if len(session.heard) >= _MOST_HEARD:
-                self._close()
+                self._voice.close()
         if self._in and self.has_closed:
             self._take(len(self._in), "late")
         if self._heard_in_all > _MOST_OCTETS:
-            self._close()
+            self._voice.close()
 
     def data_to_send(self, at_most: int | None = None) -> bytes:
         """Take the next piece, of so many octets at most; `b""` if there is none."""
-        if not self._out and self._endless is not None:
-            self._go_on_for_ever(self._endless)
-        size = len(self._out) if at_most is None else at_most
-        piece = bytes(self._out[: min(size, self._next_size())])
-        del self._out[: len(piece)]
-        self._delivered += len(piece)
-        if piece:
-            self.session.log.append(("server", piece))
-        if not self._out and self.has_closed and piece:
-            self.session.log.append(("server", b""))
-        return piece
+        return self._voice.next_piece(at_most)
 
     def tls_started(self) -> None:
         """The handshake is done. Raises `LocalProtocolError` if none was due."""
@@ -143,78 +109,7 @@ class ReactiveServer:
             self.session.is_stuck = True
             self._stop()
 
-    # What is said
-
-    def _answer_for(self, moment: str, default: Answer | None) -> Answer:
-        count = self._counts[moment] = self._counts.get(moment, 0) + 1
-        answers = self._behaviour.answers.get(moment, ())
-        if count <= len(answers):
-            return answers[count - 1]
-        return default or Answer(_DEFAULTS.get(moment, _UNKNOWN.octets))
-
-    def _say(self, moment: str, to: Heard | None = None, *, default: Answer | None = None) -> Said:
-        """The answer that is planned for this moment, or else the usual one."""
-        return self._utter(self._answer_for(moment, default), to, closes=moment == "QUIT")
-
-    def _utter(self, answer: Answer, to: Heard | None = None, *, closes: bool = False) -> Said:
-        code, flaw = answer.judged
-        end = self._said_in_all + (_FLOOD if answer.endless else len(answer.octets))
-        said = Said(octets=answer.octets, start=self._said_in_all, end=end, code=code, flaw=flaw)
-        if to is not None:
-            to.answers.append(said)
-        if answer.endless:
-            self._endless = answer
-        self._put(said)
-        if answer.behind:
-            end = self._said_in_all + len(answer.behind)
-            self._held = len(answer.behind)
-            self._put(
-                Said(octets=answer.behind, start=self._said_in_all, end=end, code=None, flaw="", unasked=True)
-            )
-        if answer.closes or closes or code == 421:
-            self._close()
-        return said
-
-    def _put(self, said: Said) -> None:
-        self.session.said.append(said)
-        self._out += said.octets
-        self._said_in_all += len(said.octets)
-
-    def _next_size(self) -> int:
-        if self._sizes is not None:
-            size = next(self._sizes)
-        else:
-            end = self._out.find(_CRLF)
-            size = len(self._out) if end < 0 else end + len(_CRLF)
-        if self._held and len(self._out) - self._held <= size:
-            size, self._held = len(self._out), 0
-        return size
-
-    def _go_on_for_ever(self, answer: Answer) -> None:
-        if self._said_in_all >= _FLOOD:
-            self.session.was_flooded = True
-            self._endless = None
-            self._close()
-            return
-        block = answer.octets * (4096 // len(answer.octets) + 1)
-        self._out += block
-        self._said_in_all += len(block)
-
-    def _close(self) -> None:
-        if not self._out and not self.has_closed:
-            self.session.log.append(("server", b""))
-        self.has_closed = True
-
     # What is heard
-
-    def _stop(self) -> None:
-        """Nothing more is heard: what has begun has no end."""
-        self._marks.append((self._heard_in_all, self._delivered))
-        if self._in and not self.has_closed:
-            self._take(len(self._in), self._kind).is_whole = False
-        elif self._kind in ("text", "chunk") and not self.has_closed:
-            self._note(self._kind, b"").is_whole = False
-        self._close()
 
     @property
     def _kind(self) -> Kind:
@@ -227,28 +122,26 @@ class ReactiveServer:
         }
         return kinds.get(self._reader, "command")
 
-    def _take(self, size: int, kind: Kind) -> Heard:
-        octets = bytes(self._in[:size])
-        heard = self._note(kind, octets, self._heard_in_all - len(self._in))
-        del self._in[:size]
-        return heard
+    def _stop(self) -> None:
+        """Nothing more is heard: what has begun has no end."""
+        self._marks.append((self._heard_in_all, self._voice.read))
+        if not self.has_closed and (self._in or self._kind in ("text", "chunk")):
+            self._take(len(self._in), self._kind).is_whole = False
+        self._voice.close()
 
-    def _note(self, kind: Kind, octets: bytes, at: int | None = None) -> Heard:
-        """Write down what begins at this octet of all that was heard; by default with the last arrival."""
-        at = self._marks[-1][0] if at is None else at
+    def _take(self, size: int, kind: Kind) -> Heard:
+        """Write down what these octets are, and when they began to be said."""
+        at = self._heard_in_all - len(self._in)
         while len(self._marks) > 1 and self._marks[1][0] <= at:
             self._marks.pop(0)
         known = self._marks[0][1]
-        pending = [
-            other
-            for other in self.session.heard[-100:]
-            if other.answers and other.answers[-1].end > known
-        ]
+        recent = self.session.heard[-_MOST_PENDING:]
+        pending = [other for other in recent if other.answers and other.answers[-1].end > known]
         offers = self._offers(known, self._tls)
         before = self._offers(known, False) if self._tls else {}
         heard = Heard(
             kind=kind,
-            octets=octets,
+            octets=bytes(self._in[:size]),
             known=known,
             tls=self._tls,
             offers=offers,
@@ -257,6 +150,7 @@ class ReactiveServer:
             is_partial=bool(pending) and pending[0].answers[0].start < known,
             of=self._of if kind in ("text", "chunk") else None,
         )
+        del self._in[:size]
         self.session.heard.append(heard)
         return heard
 
@@ -268,17 +162,15 @@ class ReactiveServer:
     def _read_line(self) -> bool:
         if self._in.startswith(_TLS_HANDSHAKE):
             self._take(len(self._in), "stray")
-            self._close()
+            self._voice.close()
             return False
         end = self._in.find(b"\n") + 1
-        if not end:
-            return False
-        if self._is_stray(bytes(self._in[:end])):
+        if end and self._is_stray(bytes(self._in[:end])):
             self._reader = self._read_stray
-            return True
-        heard = self._take(end, "command")
-        self._answers.get(heard.verb, ReactiveServer._other)(self, heard)
-        return True
+        elif end:
+            heard = self._take(end, "command")
+            self._actions.get(heard.verb, ReactiveServer._other)(self, heard)
+        return bool(end)
 
     def _is_stray(self, line: bytes) -> bool:
         """Whether this is no command, where a message was refused or just over."""
@@ -287,7 +179,7 @@ class ReactiveServer:
             return False
         if last.kind in ("text", "chunk", "stray"):
             return line != _LONE_DOT
-        return last.kind == "command" and last.verb == "DATA"
+        return last.verb == "DATA"
 
     def _read_stray(self) -> bool:
         """Lines up to a lone dot or the next command, and one answer to all of them."""
@@ -299,42 +191,49 @@ class ReactiveServer:
             size = end
             if line == _LONE_DOT:
                 break
-        if not end:
-            return False
-        self._utter(_UNKNOWN, self._take(size, "stray"))
-        self._reader = self._read_line
-        return True
+        if end:
+            self._answer(self._take(size, "stray"), "stray")
+            self._reader = self._read_line
+        return bool(end)
 
     def _read_text(self) -> bool:
         end = 0 if self._in.startswith(_LONE_DOT) else self._in.find(_CRLF + _LONE_DOT) + len(_CRLF)
         if end == 1:
             return False
-        heard = self._take(end + len(_LONE_DOT), "text")
         self._reader = self._read_line
-        self._give_verdict(heard)
+        self._give_verdict(self._take(end + len(_LONE_DOT), "text"))
         return True
 
     def _read_chunk(self) -> bool:
-        if len(self._in) < self._expected:
+        if len(self._in) < self._chunk_size:
             return False
-        heard = self._take(self._expected, "chunk")
         self._reader = self._read_line
-        self._answer_chunk(heard)
+        self._answer_chunk(self._take(self._chunk_size, "chunk"))
         return True
 
     def _read_response(self) -> bool:
         end = self._in.find(b"\n") + 1
-        if not end:
-            return False
-        heard = self._take(end, "response")
-        self._reader = self._read_line
-        if heard.line == b"*":
-            self._utter(Answer(b"501 cancelled\r\n"), heard)
-        else:
-            self._authenticate(heard, "response")
-        return True
+        if end:
+            heard = self._take(end, "response")
+            self._reader = self._read_line
+            if heard.line == b"*":
+                self._answer(heard, "cancelled", b"501 cancelled\r\n")
+            else:
+                self._authenticate(heard, "response")
+        return bool(end)
 
     # What is done about it
+
+    def _answer(self, heard: Heard, moment: str, usual: bytes | None = None) -> Said:
+        """Say what is planned for this moment, or else `usual`; by default what a good server says."""
+        said = self._voice.say(self._voice.answer_for(moment, usual))
+        heard.answers.append(said)
+        return said
+
+    def _refuse(self, heard: Heard, octets: bytes = _OUT_OF_ORDER) -> Said:
+        said = self._voice.say(Answer(octets))
+        heard.answers.append(said)
+        return said
 
     def _reset(self) -> None:
         self._in_mail = False
@@ -342,20 +241,21 @@ class ReactiveServer:
         self._taken = 0  # recipients
 
     def _hello(self, heard: Heard) -> None:
-        tls = self._tls
-        lines = ("mx.example", *self._behaviour.offered(tls)) if heard.verb != "HELO" else ("mx.example",)
-        usual = b"".join(b"250-%b\r\n" % line.encode("ascii") for line in lines[:-1])
-        said = self._say(heard.verb, heard, default=Answer(usual + b"250 %b\r\n" % lines[-1].encode("ascii")))
+        offers = () if heard.verb == "HELO" else self.session.behaviour.offered(self._tls)
+        *first, last = ("mx.example", *offers)
+        usual = "".join(f"250-{line}\r\n" for line in first) + f"250 {last}\r\n"
+        said = self._answer(heard, heard.verb, usual.encode("ascii"))
         if said.is_good:
-            self._hellos.append((said.end, tls, _offers_in(said.octets) if heard.verb != "HELO" else {}))
+            known = {} if heard.verb == "HELO" else _offers_in(said.octets)
+            self._hellos.append((said.end, self._tls, known))
             self._introduced = True
             self._reset()
 
     def _starttls(self, heard: Heard) -> None:
-        offered = "STARTTLS" in self._behaviour.offered(self._tls)
-        said = self._say("STARTTLS", heard, default=None if offered else _OUT_OF_ORDER)
+        is_offered = "STARTTLS" in self.session.behaviour.offered(self._tls)
+        said = self._answer(heard, "STARTTLS", None if is_offered else _OUT_OF_ORDER)
         self.tls_due = said.code == 220 and not self.has_closed
-        if self.tls_due and len(self._in):
+        if self.tls_due and self._in:
             self._take(len(self._in), "stray")
 
     def _auth(self, heard: Heard) -> None:
@@ -365,24 +265,24 @@ class ReactiveServer:
         self._authenticate(heard, "AUTH")
 
     def _authenticate(self, heard: Heard, moment: str) -> None:
-        usual = Answer(self._challenges.pop(0)) if self._challenges else None
-        said = self._say(moment, heard, default=usual)
-        if said.octets.startswith(b"334"):
+        said = self._answer(heard, moment, self._challenges.pop(0) if self._challenges else None)
+        if said.octets.startswith(b"334") and not self.has_closed:
             self._reader = self._read_response
 
     def _mail(self, heard: Heard) -> None:
         is_due = self._introduced and not self._in_mail
-        said = self._say("MAIL", heard) if is_due else self._utter(_OUT_OF_ORDER, heard)
+        said = self._answer(heard, "MAIL") if is_due else self._refuse(heard)
         self._in_mail = self._in_mail or said.is_good
 
     def _rcpt(self, heard: Heard) -> None:
-        said = self._say("RCPT", heard) if self._in_mail else self._utter(_OUT_OF_ORDER, heard)
+        said = self._answer(heard, "RCPT") if self._in_mail else self._refuse(heard)
         self._taken += said.is_good
 
     def _data(self, heard: Heard) -> None:
-        usual = Answer(b"554 no valid recipients\r\n") if self._in_mail and not self._taken else None
-        is_due = self._in_mail and not self._has_chunks
-        said = self._say("DATA", heard, default=usual) if is_due else self._utter(_OUT_OF_ORDER, heard)
+        if not self._in_mail or self._has_chunks:
+            self._refuse(heard)
+            return
+        said = self._answer(heard, "DATA", None if self._taken else b"554 no valid recipients\r\n")
         if said.code == 354:
             self._of = heard
             self._reader = self._read_text
@@ -390,38 +290,42 @@ class ReactiveServer:
     def _bdat(self, heard: Heard) -> None:
         match = _BDAT.fullmatch(heard.argument)
         if match is None:
-            self._utter(_BAD_ARGUMENT, heard)
+            self._refuse(heard, b"501 what?\r\n")
             return
         self._of = heard
-        self._expected = int(match[1])
+        self._chunk_size = int(match[1])
         self._reader = self._read_chunk
-        if self._expected == 0:
+        if self._chunk_size == 0:
             self._read_chunk()
 
     def _answer_chunk(self, heard: Heard) -> None:
         if not self._in_mail or not self._taken:
-            self._utter(_OUT_OF_ORDER, heard)
-        elif heard.of is not None and heard.of.argument.upper().endswith(b"LAST"):
+            self._refuse(heard)
+        elif heard.is_last_chunk:
             self._give_verdict(heard)
         else:
             self._has_chunks = True
             # A chunk that is refused ends the transaction, in which no other can be good then.
-            self._in_mail = not self._say("BDAT", heard).is_bad
+            self._in_mail = not self._answer(heard, "BDAT").is_bad
 
     def _give_verdict(self, heard: Heard) -> None:
-        for _ in range(self._taken or 1 if self._behaviour.lmtp else 1):
+        for _ in range(max(1, self._taken) if self.session.behaviour.lmtp else 1):
             if not self.has_closed:
-                self._say("text", heard)
+                self._answer(heard, "text")
         self._reset()
 
     def _rset(self, heard: Heard) -> None:
-        self._say("RSET", heard)
+        self._answer(heard, "RSET")
         self._reset()
 
-    def _other(self, heard: Heard) -> None:
-        self._say(heard.verb, heard)
+    def _quit(self, heard: Heard) -> None:
+        self._answer(heard, "QUIT")
+        self._voice.close()
 
-    _answers = {
+    def _other(self, heard: Heard) -> None:
+        self._answer(heard, heard.verb)
+
+    _actions: ClassVar[dict[str, Callable[[ReactiveServer, Heard], None]]] = {
         "EHLO": _hello,
         "LHLO": _hello,
         "HELO": _hello,
@@ -432,10 +336,11 @@ class ReactiveServer:
         "DATA": _data,
         "BDAT": _bdat,
         "RSET": _rset,
+        "QUIT": _quit,
     }
 
 
-def _verb(line: bytes | bytearray) -> str:
+def _verb(line: bytes) -> str:
     words = line.split()
     return words[0].decode("latin-1").upper() if words else ""
 

@@ -8,7 +8,8 @@ replies it could not have waited for, and what it had been offered.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeAlias
@@ -47,12 +48,13 @@ class Letter:
     def is_plain(self) -> bool:
         """Whether every server takes such a letter."""
         text = "".join((self.sender, *self.recipients, self.data.decode("latin-1")))
-        return text.isascii() and not self.is_hostile
+        return text.isascii() and not self.hidden
 
     @property
-    def is_hostile(self) -> bool:
-        """Whether an address holds what would be a line of its own."""
-        return bool(re.search("[\r\n]", "".join((self.sender, *self.recipients))))
+    def hidden(self) -> str:
+        """What stands in its addresses behind a CR or LF, where it would be a line of its own."""
+        rests = (re.split("[\r\n]", address, maxsplit=1)[1:] for address in (self.sender, *self.recipients))
+        return "".join(rest for found in rests for rest in found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Heard:
     known: int
     tls: bool
     offers: Offers
-    stale: Set[str]
+    stale: AbstractSet[str]
     pending: Sequence[Heard]
     is_partial: bool
     is_whole: bool = True
@@ -196,8 +198,9 @@ class Heard:
 
     @property
     def is_last_chunk(self) -> bool:
-        """Whether it is a BDAT with LAST."""
-        return self.verb == "BDAT" and self.argument.upper().endswith(b"LAST")
+        """Whether it is a BDAT with LAST, or what follows it."""
+        bdat = self.of if self.of is not None else self
+        return bdat.verb == "BDAT" and bdat.argument.upper().endswith(b"LAST")
 
     @property
     def is_good(self) -> bool:
@@ -277,6 +280,20 @@ class Session:
             return False
         return not any(said.flaw or said.unasked or said.code == 421 for said in self.said)
 
+    def is_foreign(self, heard: Heard) -> bool:
+        """Whether a MAIL or RCPT has a path that stands nowhere in the envelope."""
+        wanted = (self.letter.sender,) if heard.verb == "MAIL" else self.letter.recipients
+        path = heard.path
+        if path is None or heard.verb not in ("MAIL", "RCPT"):
+            return False
+        # Of an address beyond ASCII a client may make another spelling.
+        return not any(is_path_of(path, one) or (path.isascii() and not one.isascii()) for one in wanted)
+
+    def is_injected(self, heard: Heard) -> bool:
+        """Whether a MAIL or RCPT was hidden in an address."""
+        path = heard.path if heard.verb in ("MAIL", "RCPT") else None
+        return bool(path) and f"<{(path or b'').decode('latin-1')}" in self.letter.hidden
+
     def named(self, *verbs: str) -> list[Heard]:
         """The commands with one of these verbs."""
         return [heard for heard in self.heard if heard.kind == "command" and heard.verb in verbs]
@@ -288,3 +305,8 @@ class Session:
     def behind(self, heard: Heard) -> list[Heard]:
         """What was said behind this."""
         return self.heard[self.heard.index(heard) + 1 :]
+
+
+def is_path_of(path: bytes, address: str) -> bool:
+    """Whether it is how a client says this address."""
+    return path.lower() == address.encode("utf-8").lower()

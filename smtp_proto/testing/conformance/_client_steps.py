@@ -39,7 +39,7 @@ def up_to_step(session: Session) -> Session:
 
 
 def _is_out_of_step(session: Session, heard: Heard) -> bool:
-    if heard.kind == "stray" or heard.verb == ".":
+    if heard.kind == "stray" or heard.verb == "." or session.is_injected(heard):
         return True
     if heard.kind == "late" or heard.known < session.said[0].end:
         return heard.kind != "late" and not session.said[0].flaw

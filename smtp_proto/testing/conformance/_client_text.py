@@ -29,7 +29,9 @@ def _go_ahead(session: Session) -> Iterator[str]:
 def _refused_data(session: Session) -> Iterator[str]:
     for data in session.named("DATA"):
         if data.is_refused:
-            wrong = [heard for heard in session.behind(data)[:1] if heard.kind == "stray" and heard.knew(data)]
+            wrong = [
+                heard for heard in session.behind(data)[:1] if heard.kind == "stray" and heard.knew(data)
+            ]
             yield otherwise(not wrong, f"sent {wrong[0].shown if wrong else ''} all the same")
 
 
@@ -40,8 +42,7 @@ def _end_of_message(session: Session) -> Iterator[str]:
             is_twice = any(heard.verb == "." for heard in session.behind(text)[:1])
             is_over = _is_same(_unstuffed(text), session)
             yield otherwise(not (is_twice and is_over), "ended a message twice")
-            added = _behind(_unstuffed(text), _canonical(session))
-            yield otherwise(not added or added.strip(b"\r\n") != b"", "added an empty line to the message")
+            yield otherwise(not _added(_unstuffed(text), session), "added an empty line to the message")
         elif session.is_stuck:
             yield f"the message ends with {text.octets[-8:]!r}"
 
@@ -51,7 +52,9 @@ def _transparency(session: Session) -> Iterator[str]:
     for text in session.texts:
         # Where a bare CR or LF ends a line, too, nobody can say where a dot belongs.
         if not _is_empty(text) and not _BARE.search(text.octets):
-            yield otherwise(not _has_wrong_dots(session, text), "the dots at the beginnings of lines are wrong")
+            yield otherwise(
+                not _has_wrong_dots(session, text), "the dots at the beginnings of lines are wrong"
+            )
 
 
 @rule("bare-line-end", "RFC 5321 2.3.8", "has no CR and no LF in a message but as CRLF")
@@ -71,7 +74,7 @@ def _same_message(session: Session) -> Iterator[str]:
         if text.is_whole and not _is_empty(text) and not _has_wrong_dots(session, text):
             yield otherwise(_is_same(_unstuffed(text), session), "the message was changed")
     chunks = session.chunks
-    is_over = bool(chunks) and chunks[-1].is_whole and chunks[-1].of is not None and chunks[-1].of.is_last_chunk
+    is_over = bool(chunks) and chunks[-1].is_whole and chunks[-1].is_last_chunk
     if is_over and not _has_wrong_sizes(session):
         octets = _LINE_ENDS.sub(_CRLF, b"".join(chunk.octets for chunk in chunks))
         yield otherwise(_is_same(octets, session), "the message was changed")
@@ -150,18 +153,18 @@ def _unstuffed(text: Heard) -> bytes:
     return _DOT.sub(b"", _sent(text))
 
 
-def _behind(octets: bytes, wanted: bytes) -> bytes:
-    """What is more than wanted."""
+def _added(octets: bytes, session: Session) -> int | None:
+    """How many empty lines it has more than the message; None if it is another message."""
+    wanted = _canonical(session)
+    if not octets.startswith(wanted) or octets[len(wanted) :].strip(_CRLF):
+        return None
     # A message of no octets is one empty line for who cannot send less.
-    return octets[len(wanted) :].removeprefix(b"" if wanted else _CRLF) if octets.startswith(wanted) else b""
+    return octets[len(wanted) :].removeprefix(b"" if wanted else _CRLF).count(_CRLF)
 
 
 def _is_same(octets: bytes, session: Session) -> bool:
-    """An empty line behind it is another rule's."""
-    wanted = _canonical(session)
-    return wanted in (octets, octets + _CRLF) or (octets + b"x").startswith(wanted) and not _behind(
-        octets, wanted
-    ).strip(_CRLF)
+    """An empty line behind it is another rule's, and the last line may lack its end."""
+    return _added(octets, session) is not None or octets + _CRLF == _canonical(session)
 
 
 def _is_empty(text: Heard) -> bool:
@@ -174,7 +177,9 @@ def _has_wrong_dots(session: Session, text: Heard) -> bool:
     stuffed = _DOT.sub(b"..", _canonical(session))
     # What comes behind a message was meant as more of it.
     went_on = any(heard.kind == "stray" or heard.verb == "." for heard in session.behind(text)[:1])
-    if stuffed.startswith(sent) and not (went_on and text.is_whole and not _is_same(_unstuffed(text), session)):
+    if stuffed.startswith(sent) and not (
+        went_on and text.is_whole and not _is_same(_unstuffed(text), session)
+    ):
         return False
     return _DOTS.sub(b"", stuffed).startswith(_DOTS.sub(b"", sent))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ._client_rule import otherwise, rule
-from ._client_session import Heard, Said, Session
+from ._client_session import Heard, Said, Session, is_path_of
 
 _USUAL = (220, 221, 235, 250)
 
@@ -134,7 +134,7 @@ def _transactions(session: Session) -> Iterator[tuple[list[Heard], Heard | None]
     for heard in session.heard:
         if heard.verb == "RCPT":
             rcpts.append(heard)
-        is_last = heard.kind == "chunk" and heard.of is not None and heard.of.is_last_chunk
+        is_last = heard.kind == "chunk" and heard.is_last_chunk
         if heard.is_whole and (is_last or heard.kind == "text"):
             yield rcpts, heard
             rcpts = []
@@ -146,5 +146,4 @@ def _transactions(session: Session) -> Iterator[tuple[list[Heard], Heard | None]
 
 def _address(session: Session, rcpt: Heard) -> str | None:
     """For which recipient it is."""
-    path = (rcpt.path or b"").lower()
-    return next((one for one in session.letter.recipients if one.encode("utf-8").lower() == path), None)
+    return next((one for one in session.letter.recipients if is_path_of(rcpt.path or b"", one)), None)
