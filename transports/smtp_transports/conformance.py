@@ -113,7 +113,7 @@ class _Session:
         sock.settimeout(seconds)
         try:
             return sock.recv(_READ)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):  # the latter if the time is 0
             return None
         except OSError:
             return b""

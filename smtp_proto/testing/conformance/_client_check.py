@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ._client_rule import CHECKS
+from ._client_rule import CHECKS, Check
 from ._client_server import ReactiveServer
 from ._client_session import Behaviour, Letter, Session
 from ._client_steps import up_to_step
@@ -60,46 +60,52 @@ def check_session(send: Send, letter: Letter, behaviour: Behaviour) -> list[Verd
 
 @dataclass(slots=True)
 class _Found:
+    """What is known of one rule."""
+
+    rule: Rule
+    check: Check
     finding: Finding = "not asked"
     detail: str = ""
     session: Session | None = None
+
+    def look_at(self, session: Session) -> bool:
+        """Whether this session shows it broken."""
+        is_broken = False
+        for detail in self.check(session):
+            if not detail:
+                self.finding = "kept" if self.finding == "not asked" else self.finding
+                continue
+            is_broken = True
+            if self.session is None or session.octets < self.session.octets:
+                self.finding, self.detail, self.session = "broken", detail, session
+        return is_broken
+
+    def verdict(self) -> Verdict:
+        detail, dialogue = self.detail, ""
+        if self.session is not None:
+            dialogue = self.session.transcript
+            detail += f"; it raised {self.session.failure}" if self.session.failure else ""
+        elif self.finding == "not asked":
+            detail = "in no session did the client come to it"
+        return Verdict(self.rule, self.finding, detail, dialogue)
 
 
 class Findings:
     """What many sessions showed of each rule."""
 
     def __init__(self) -> None:
-        self._found = {rule: _Found() for rule in CLIENT_RULES}
+        self._found = [_Found(rule, CHECKS[rule]) for rule in CLIENT_RULES]
 
     @property
-    def broken(self) -> frozenset[Rule]:
-        """The rules that some session showed broken."""
-        return frozenset(rule for rule, found in self._found.items() if found.finding == "broken")
+    def broken(self) -> frozenset[str]:
+        """The names of the rules that some session showed broken."""
+        return frozenset(found.rule.name for found in self._found if found.finding == "broken")
 
-    def add(self, session: Session) -> set[Rule]:
-        """Look at this session, too; the rules that it shows broken."""
-        broken = set()
+    def add(self, session: Session) -> frozenset[str]:
+        """Look at this session, too; the names of the rules that it shows broken."""
         session = up_to_step(session)
-        for rule, found in self._found.items():
-            for detail in CHECKS[rule](session):
-                if detail:
-                    broken.add(rule)
-                    if found.session is None or session.octets < found.session.octets:
-                        found.finding, found.detail, found.session = "broken", detail, session
-                elif found.finding == "not asked":
-                    found.finding = "kept"
-        return broken
+        return frozenset(found.rule.name for found in self._found if found.look_at(session))
 
     def verdicts(self) -> list[Verdict]:
         """One for each rule, with the shortest dialogue that shows it broken."""
-        return [_verdict(rule, found) for rule, found in self._found.items()]
-
-
-def _verdict(rule: Rule, found: _Found) -> Verdict:
-    if found.session is not None:
-        detail = found.detail
-        if found.session.failure:
-            detail += f"; it raised {found.session.failure}"
-        return Verdict(rule, "broken", detail, found.session.transcript)
-    detail = "" if found.finding == "kept" else "in no session did the client come to it"
-    return Verdict(rule, found.finding, detail)
+        return [found.verdict() for found in self._found]

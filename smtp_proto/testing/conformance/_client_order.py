@@ -44,7 +44,7 @@ def _hello_verb(session: Session) -> Iterator[str]:
         yield otherwise(is_good, f"said {heard.verb} in {'LMTP' if session.behaviour.lmtp else 'SMTP'}")
 
 
-@rule("helo-fallback", "RFC 5321 4.1.4", "says HELO to a server that does not know EHLO (500, 502)", "should")
+@rule("helo-fallback", "RFC 5321 3.2", "says HELO to a server that does not know EHLO (500, 502)", "should")
 def _helo_fallback(session: Session) -> Iterator[str]:
     for heard in session.named("EHLO")[:1]:
         if heard.answers and heard.answers[0].code in (500, 502) and session.is_orderly:

@@ -21,8 +21,8 @@ _LONE_DOT = b".\r\n"
 _TLS_HANDSHAKE = b"\x16"
 
 # What a client says in a session is far below these.
-_MOST_HEARD = 1000
-_MOST_OCTETS = 4_194_304
+_MOST_HEARD = 300
+_MOST_OCTETS = 1_048_576
 # A client waits for replies long before it has said so much.
 _MOST_PENDING = 100
 
@@ -72,6 +72,8 @@ class ReactiveServer:
         session = self.session
         if session.has_ended:
             return
+        if self._heard_in_all > _MOST_OCTETS:
+            data = b""
         session.log.append(("client", data))
         if not data:
             session.has_ended = True
@@ -85,10 +87,10 @@ class ReactiveServer:
         while self._in and not self.has_closed and self._reader():
             if len(session.heard) >= _MOST_HEARD:
                 self._voice.close()
-        if self._in and self.has_closed:
-            self._take(len(self._in), "late")
         if self._heard_in_all > _MOST_OCTETS:
             self._voice.close()
+        if self._in and self.has_closed:
+            self._take(len(self._in), "late")
 
     def data_to_send(self, at_most: int | None = None) -> bytes:
         """Take the next piece, of so many octets at most; `b""` if there is none."""
@@ -105,9 +107,8 @@ class ReactiveServer:
 
     def give_up(self) -> None:
         """The client waits, and there is nothing to say to it."""
-        if not self.has_closed:
-            self.session.is_stuck = True
-            self._stop()
+        self.session.is_stuck = not self.has_closed
+        self._stop()
 
     # What is heard
 
@@ -120,12 +121,12 @@ class ReactiveServer:
             self._read_response: "response",
             self._read_stray: "stray",
         }
-        return kinds.get(self._reader, "command")
+        return kinds.get(self._reader, "stray" if self._is_stray(bytes(self._in)) else "command")
 
     def _stop(self) -> None:
         """Nothing more is heard: what has begun has no end."""
         self._marks.append((self._heard_in_all, self._voice.read))
-        if not self.has_closed and (self._in or self._kind in ("text", "chunk")):
+        if not self.has_closed and (self._in or self._reader in (self._read_text, self._read_chunk)):
             self._take(len(self._in), self._kind).is_whole = False
         self._voice.close()
 
@@ -142,6 +143,7 @@ class ReactiveServer:
         heard = Heard(
             kind=kind,
             octets=bytes(self._in[:size]),
+            index=len(self.session.heard),
             known=known,
             tls=self._tls,
             offers=offers,

@@ -136,18 +136,19 @@ class Said:
         return self.code is not None and self.code >= 400
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class Heard:
     """Something that the client said.
 
-    `known`: how many octets it had read. `offers`: what it had been offered; `stale`: what only before TLS.
-    `pending`: what it had said before and to which it had not read the whole reply; `is_partial`: it had read
-    a part of the first of these. `answers`: what it was answered. `is_whole`: False where its end never came.
-    `of`: the command to which a text or a chunk belongs.
+    `index`: what number it has. `known`: how many octets the client had read. `offers`: what it had been
+    offered; `stale`: what only before TLS. `pending`: what it had said before and to which it had not read
+    the whole reply; `is_partial`: it had read a part of the first of these. `answers`: what it was answered.
+    `is_whole`: False where its end never came. `of`: the command to which a text or a chunk belongs.
     """
 
     kind: Kind
     octets: bytes
+    index: int
     known: int
     tls: bool
     offers: Offers
@@ -158,15 +159,15 @@ class Heard:
     of: Heard | None = None
     answers: list[Said] = field(default_factory=list)
 
-    @property
+    @cached_property
     def line(self) -> bytes:
         """Without its line end."""
         return self.octets.removesuffix(b"\n").removesuffix(b"\r")
 
-    @property
+    @cached_property
     def verb(self) -> str:
-        """In upper case; `""` for a line that begins with no word, and for what is no command."""
-        match = _COMMAND.fullmatch(self.line) if self.kind == "command" else None
+        """In upper case; `""` for a line that begins with no word, and for what is no whole command."""
+        match = _COMMAND.fullmatch(self.line) if self.kind == "command" and self.is_whole else None
         return match[1].decode("ascii").upper() if match else ""
 
     @property
@@ -175,7 +176,7 @@ class Heard:
         match = _COMMAND.fullmatch(self.line)
         return (match[2] or b"") if match else b""
 
-    @property
+    @cached_property
     def path(self) -> bytes | None:
         """Of MAIL and RCPT, without its brackets; None where the line is not as the grammar has it."""
         match = _grammar.ENVELOPE.fullmatch(self.line)
@@ -184,7 +185,7 @@ class Heard:
         end = len(self.line) - len(match["parameters"] or b"")
         return self.line[self.line.index(b"<") + 1 : end - 1]
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, str]:
         """Of MAIL and RCPT, by keyword in upper case."""
         words = self.line.rpartition(b">")[2].split()
@@ -224,8 +225,8 @@ class Heard:
 
 @dataclass(eq=False)
 class Session:
-    """All that is known of it. `accepted`: for whom, as the client believes, the message was taken; None if it
-    does not say. `is_stuck`: both sides waited for each other. `was_flooded`: the client read an endless
+    """All that is known of it. `accepted`: for whom, as the client believes, the message was taken; None if
+    it does not say. `is_stuck`: both sides waited for each other. `was_flooded`: the client read an endless
     reply until the server had enough. `has_ended`: the client has hung up. `failure`: what it
     raised. `is_out_of_step`: what it said last came out of its turn; what came behind is left out.
     """
@@ -296,15 +297,15 @@ class Session:
 
     def named(self, *verbs: str) -> list[Heard]:
         """The commands with one of these verbs."""
-        return [heard for heard in self.heard if heard.kind == "command" and heard.verb in verbs]
+        return [heard for heard in self.heard if heard.verb in verbs]
 
     def before(self, heard: Heard, *verbs: str) -> list[Heard]:
         """Those of them that were said before this."""
-        return [other for other in self.named(*verbs) if self.heard.index(other) < self.heard.index(heard)]
+        return [other for other in self.named(*verbs) if other.index < heard.index]
 
     def behind(self, heard: Heard) -> list[Heard]:
         """What was said behind this."""
-        return self.heard[self.heard.index(heard) + 1 :]
+        return self.heard[heard.index + 1 :]
 
 
 def is_path_of(path: bytes, address: str) -> bool:

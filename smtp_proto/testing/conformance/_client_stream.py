@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ._client_server import ReactiveServer
 
-# So often a client may wait in vain: a working one gives up at the first time.
-_PATIENCE = 1000
+# So often a client may wait in vain, or talk to nobody: a working one gives up at the first time.
+_PATIENCE = 100
 
 
 class ClientStopped(BaseException):
@@ -24,11 +24,13 @@ class ServerStream:
 
     def send_all(self, data: bytes, timeout: float | None = None) -> None:
         """Say it. Raises `BrokenPipeError` if the server has hung up and the client knows."""
-        if self.server.is_over:
+        server = self.server
+        if server.has_closed:
             self._count()
+        if server.is_over:
             raise BrokenPipeError("the server has hung up")
         if data:
-            self.server.receive_data(bytes(data))
+            server.receive_data(bytes(data))
 
     def receive_some(self, max_octets: int = 65536, timeout: float | None = None) -> bytes:
         """The next piece of what the server says, of `max_octets` at most; `b""` at the end. Raises

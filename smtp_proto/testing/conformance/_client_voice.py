@@ -86,6 +86,7 @@ class Voice:
         if not self._out and not self.has_closed:
             self._session.log.append(("server", b""))
         self.has_closed = True
+        self._endless = b""
 
     def next_piece(self, at_most: int | None) -> bytes:
         """What the client reads next; `b""` if there is nothing."""
@@ -124,7 +125,6 @@ class Voice:
     def _go_on_for_ever(self) -> None:
         if self._said >= _FLOOD:
             self._session.was_flooded = True
-            self._endless = b""
             self.close()
             return
         block = self._endless * (_BLOCK // len(self._endless) + 1)
