@@ -219,6 +219,7 @@ EHLO, MAIL, RCPT = (
     b"MAIL FROM:<ada@client.example>\r\n",
     b"RCPT TO:<bob@mx.example>\r\n",
 )
+SECURE = Behaviour(offers=("STARTTLS", "AUTH LOGIN"))
 NO_DATA = Behaviour(answers={"DATA": (Answer(b"550 no\r\n"),)})
 
 
@@ -234,6 +235,9 @@ NO_DATA = Behaviour(answers={"DATA": (Answer(b"550 no\r\n"),)})
         ([EHLO, MAIL, RCPT, b"DATA\r\n", b"hello\r\n.\r\n"], NO_DATA, {"refused-data"}),
         ([EHLO, MAIL, RCPT, b"DATA\r\n", b"hello\r\nQUIT\r\n"], NO_DATA, {"refused-data"}),
         ([EHLO, b"\x16\x03\x01"], Behaviour(), set()),
+        ([EHLO, b"STARTTLS\r\n", b"NOOP\r\n"], SECURE, {"starttls-last"}),
+        ([EHLO, b"STARTTLS\r\n", b"QUIT\r\n"], SECURE, set()),
+        ([EHLO, b"AUTH LOGIN\r\n", b"YWJj"], SECURE, {"auth-in-the-clear"}),
     ],
 )
 def test_what_is_said_is_judged_as_far_as_it_came(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain
+from functools import cache
 from typing import TypeVar
 
 from hypothesis import HealthCheck, find, settings
@@ -34,6 +34,7 @@ _RARE_VERDICTS = (
 )
 
 _ATOMS = (b".", b"\r\n", b"\r\n.", b"a", b"\r\n.\r\n", "ü".encode(), b"\n", b"\r", b"b" * 50)
+_OFFERS = sorted({offer for offers in OFFERS for offer in offers})
 _NAMES = ("bob", "carol", "dave", "erin", '"e e"', "gr\xe5")
 _SENDERS = ("ada@client.example", "", "ad\xe5@client.example")
 
@@ -116,16 +117,19 @@ def _cut(whole: Answer, size: int) -> Answer:
 
 
 def _offers(*, tls: bool) -> SearchStrategy[tuple[str, ...]]:
-    known = sorted({offer for offers in OFFERS for offer in offers})
     secured = [(), ("STARTTLS",), ("STARTTLS", "AUTH PLAIN LOGIN")] if tls else [()]
-    choices = [st.sampled_from([(), (offer,)]) for offer in known]
-    return st.tuples(*choices, st.sampled_from(secured)).map(lambda drawn: tuple(chain(*drawn)))
+    # Which of them, as the bits of a number: several times as quick as one by one.
+    bits = st.integers(0, 2 ** len(_OFFERS) - 1)
+    some = bits.map(lambda drawn: tuple(offer for bit, offer in enumerate(_OFFERS) if drawn >> bit & 1))
+    return st.builds(tuple.__add__, some, st.sampled_from(secured))
 
 
 def _pieces() -> SearchStrategy[tuple[int, ...]]:
     return st.sampled_from([(), (), (1,), (4, 1), (1000,)])
 
 
+# To make a strategy costs more than to draw from it.
+@cache
 def _planned(moment: str) -> SearchStrategy[tuple[Answer, ...]]:
     return st.lists(answers(moment), max_size=3).map(tuple)
 

@@ -107,8 +107,9 @@ class ReactiveServer:
 
     def give_up(self) -> None:
         """The client waits, and there is nothing to say to it."""
-        self.session.is_stuck = not self.has_closed
-        self._stop()
+        if not self.has_closed:
+            self.session.is_stuck = True
+            self._stop()
 
     # What is heard
 

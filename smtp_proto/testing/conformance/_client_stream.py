@@ -41,8 +41,7 @@ class ServerStream:
         if piece:
             return piece
         self._count()
-        if not server.has_closed:
-            server.give_up()
+        server.give_up()
         if server.session.is_stuck:
             raise TimeoutError("the server says nothing")
         server.is_over = True
