@@ -141,7 +141,7 @@ class Hidden(DataClient):
 
 def test_servers_that_are_made_up_show_what_no_case_does() -> None:
     assert named(cases_only(Hidden, tls=False), "broken") == set()
-    verdicts = check_client(Hidden.run, tls=False, examples=20)
+    verdicts = check_client(Hidden.run, tls=False, examples=80)
     (verdict,) = [verdict for verdict in verdicts if verdict.finding == "broken"]
     assert verdict.rule.name == "offered-parameter"
     assert verdict.dialogue.startswith(

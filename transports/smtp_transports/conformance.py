@@ -94,7 +94,7 @@ class _Session:
         server = self._server
         if server.wants_tls and self._context is not None:
             return self._start_tls(sock, self._context)
-        data = self._heard(sock, self._patience)
+        data = self._heard(sock, self._timeout if server.awaits_hang_up else self._patience)
         if data is None:
             piece = server.data_to_send()
             if piece:

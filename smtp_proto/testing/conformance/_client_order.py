@@ -141,7 +141,9 @@ def _closing(session: Session) -> Iterator[str]:
 
 @rule("quit", "RFC 5321 4.1.1.10", "says QUIT before it hangs up, where nothing went wrong", "should")
 def _quit(session: Session) -> Iterator[str]:
-    if session.is_orderly and not session.is_stuck and not session.failure:
+    # Where a transaction cannot be ended, only hanging up ends it.
+    is_trapped = any(reset.is_refused for reset in session.named("RSET"))
+    if session.is_orderly and not (session.is_stuck or session.failure or is_trapped):
         yield otherwise(bool(session.named("QUIT")), "hung up without QUIT")
 
 

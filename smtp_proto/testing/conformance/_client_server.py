@@ -63,6 +63,13 @@ class ReactiveServer:
         return self._voice.has_closed
 
     @property
+    def awaits_hang_up(self) -> bool:
+        """Whether it has said so much of an endless reply that the client should have had enough. Where it is
+        not known what the client has read, wait for it before the next `data_to_send()`.
+        """
+        return self._voice.is_at_limit
+
+    @property
     def wants_tls(self) -> bool:
         """Whether the client has the 220 to its STARTTLS: the handshake is due, then call `tls_started()`."""
         return self.tls_due and self._voice.is_silent

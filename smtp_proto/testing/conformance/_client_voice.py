@@ -56,6 +56,11 @@ class Voice:
         """Whether the client has read all that was said."""
         return not self._out
 
+    @property
+    def is_at_limit(self) -> bool:
+        """Whether all of an endless reply was said that is to be said."""
+        return bool(self._endless) and self._said >= _FLOOD and not self._out
+
     def answer_for(self, moment: str, usual: bytes | None = None) -> Answer:
         """What is planned for this moment, or else the usual."""
         count = self._counts[moment] = self._counts.get(moment, 0) + 1
@@ -123,7 +128,7 @@ class Voice:
         return size
 
     def _go_on_for_ever(self) -> None:
-        if self._said >= _FLOOD:
+        if self.is_at_limit:
             self._session.was_flooded = True
             self.close()
             return
