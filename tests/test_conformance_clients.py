@@ -9,6 +9,7 @@ import asyncio
 import smtplib
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from email.utils import parseaddr
 from typing import Any
 
 import pytest
@@ -117,7 +118,11 @@ OF_THE_STANDARD_LIBRARY = {
 
 
 def test_the_rules_that_smtplib_breaks() -> None:
-    assert named(check_client(by(smtplib), examples=0), "broken") == set(OF_THE_STANDARD_LIBRARY)
+    rules = set(OF_THE_STANDARD_LIBRARY)
+    # Later versions of Python read no address in such a text.
+    if not parseaddr("bob@mx.example>\r\nRCPT TO:<eve@mx.example")[1]:
+        rules.remove("refused-recipient")
+    assert named(check_client(by(smtplib), examples=0), "broken") == rules
 
 
 MENDED = {"bare-line-end", "every-2yz", "refused-recipient", "cut-reply", "endless-reply"}
