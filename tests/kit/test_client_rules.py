@@ -6,6 +6,8 @@ of our own; the dialogues that show it are scripts; every check is the same.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
@@ -19,7 +21,7 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from smtp_proto import ClientConnection, LocalProtocolError
-from smtp_proto.testing import Script
+from smtp_proto.testing import Script, conformance
 from smtp_proto.testing.conformance import (
     CLIENT_RULES,
     Answer,
@@ -28,7 +30,7 @@ from smtp_proto.testing.conformance import (
     ClientStopped,
     Letter,
     ReactiveServer,
-    RuleBroken,
+    RulesBroken,
     Send,
     ServerStream,
     Verdict,
@@ -373,7 +375,7 @@ class Broken(ClientMachine):
 
 
 class Excused(Broken):
-    excused = frozenset({"transparency"})
+    ignored = frozenset({"transparency"})
 
 
 SETTINGS = settings(max_examples=15, stateful_step_count=15)
@@ -385,7 +387,7 @@ def test_the_machine_raises_nothing_against_a_correct_client(machine: type[Clien
 
 
 def test_the_machine_raises_the_rule_that_is_broken() -> None:
-    with pytest.raises(RuleBroken) as caught:
+    with pytest.raises(RulesBroken) as caught:
         run_state_machine_as_test(Broken, settings=settings(SETTINGS, phases=[Phase.generate]))
     assert [verdict.rule.name for verdict in caught.value.verdicts] == ["transparency"]
     text = "transparency (RFC 5321 4.5.2): it puts a dot before each line that begins with one"
@@ -402,6 +404,19 @@ def test_the_first_line_of_a_reply_is_not_the_reply() -> None:
     """Not even where the rest comes in the same piece: it is read with the next reply."""
     verdicts = check_session(FirstLine.run, PLAIN, Behaviour(offers=("SIZE",), pieces=(1000,)))
     assert named(verdicts, "broken") <= {"whole-reply", "quit"}
+
+
+# --- The package
+
+
+def test_hypothesis_is_imported_by_those_who_need_it() -> None:
+    script = (
+        "import sys, smtp_proto.testing.conformance as c; assert 'hypothesis' not in sys.modules; c.letters"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    for name in conformance.__all__:
+        assert getattr(conformance, name) is not None
+    assert not hasattr(conformance, "nothing_of_that_name")
 
 
 # --- The table in the docs

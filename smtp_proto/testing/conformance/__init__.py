@@ -1,12 +1,20 @@
-"""Holds the rules of the RFCs against somebody else's server or client."""
+"""Holds the rules of the RFCs against somebody else's server or client.
 
-from ._client_check import RuleBroken, Send, check_session
-from ._client_machine import ClientMachine, behaviours, check_client, letters
+check_client(send, ...)         every rule of CLIENT_RULES, a verdict for each
+ClientMachine                   a server that changes, and a client, as a test; needs Hypothesis
+"""
+
+from typing import TYPE_CHECKING
+
+from ._client_check import RulesBroken, Send, check_client, check_session
 from ._client_server import ReactiveServer
 from ._client_session import Answer, Behaviour, Letter
 from ._client_stream import ClientStopped, ServerStream
 from ._client_table import CLIENT_RULES
 from ._rules import Finding, Level, Rule, Verdict
+
+if TYPE_CHECKING:
+    from ._client_machine import ClientMachine, behaviours, letters
 
 __all__ = [
     "CLIENT_RULES",
@@ -19,7 +27,7 @@ __all__ = [
     "Level",
     "ReactiveServer",
     "Rule",
-    "RuleBroken",
+    "RulesBroken",
     "Send",
     "ServerStream",
     "Verdict",
@@ -28,3 +36,12 @@ __all__ = [
     "check_session",
     "letters",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """What needs Hypothesis is imported by those who ask for it."""
+    if name not in ("ClientMachine", "behaviours", "letters"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import _client_machine
+
+    return getattr(_client_machine, name)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TypeAlias
 
+from ._client_cases import cases
 from ._client_rule import CHECKS, Check
 from ._client_server import ReactiveServer
 from ._client_session import Behaviour, Letter, Session
@@ -21,7 +23,7 @@ means that it was taken for nobody.
 """
 
 
-class RuleBroken(AssertionError):
+class RulesBroken(AssertionError):
     """A client broke rules. The text says which, and shows the dialogue. `verdicts`: one for each of them."""
 
     def __init__(self, verdicts: list[Verdict]) -> None:
@@ -46,6 +48,27 @@ def converse(send: Send, letter: Letter, behaviour: Behaviour) -> Session:
     if session.accepted is not None and not session.accepted <= set(letter.recipients):
         raise ValueError(f"no recipients: {sorted(session.accepted - set(letter.recipients))}")
     return session
+
+
+def check_client(send: Send, *, lmtp: bool = False, tls: bool = True, examples: int = 100) -> list[Verdict]:
+    """Drive a client through servers good and bad, then through such as are made up; one verdict for each
+    rule, in the order of `CLIENT_RULES`.
+
+    `send` has the client send one letter over a stream; see `Send`. `lmtp`: the client speaks LMTP. `tls`:
+    the stream can do a handshake, so STARTTLS is offered. `examples`: how many servers are made up, where
+    Hypothesis is there to do so; what they show is made as small as can be. Every check of the same client is
+    the same. What a client does without reading or writing cannot be stopped; all else is.
+
+    Raises `ValueError` if `send` says that somebody got a letter who is no recipient.
+    """
+    findings = Findings()
+    for letter, behaviour in cases(lmtp=lmtp, tls=tls):
+        findings.add(converse(send, letter, behaviour))
+    if examples and find_spec("hypothesis"):
+        from ._client_machine import search
+
+        search(send, findings, lmtp=lmtp, tls=tls, examples=examples)
+    return findings.verdicts()
 
 
 def check_session(send: Send, letter: Letter, behaviour: Behaviour) -> list[Verdict]:

@@ -12,11 +12,10 @@ from hypothesis.errors import NoSuchExample
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from hypothesis.strategies import DataObject, SearchStrategy
 
-from ._client_cases import HOSTILE, OFFERS, TEXTS, cases
-from ._client_check import Findings, RuleBroken, Send, check_session, converse
+from ._client_cases import HOSTILE, OFFERS, TEXTS
+from ._client_check import Findings, RulesBroken, Send, check_session, converse
 from ._client_session import Answer, Behaviour, Letter
 from ._client_stream import ServerStream
-from ._rules import Verdict
 
 _T = TypeVar("_T")
 
@@ -39,29 +38,9 @@ _NAMES = ("bob", "carol", "dave", "erin", '"e e"', "gr\xe5")
 _SENDERS = ("ada@client.example", "", "ad\xe5@client.example")
 
 
-def check_client(send: Send, *, lmtp: bool = False, tls: bool = True, examples: int = 100) -> list[Verdict]:
-    """Drive a client through servers good and bad, then through such as are made up; one verdict for each
-    rule, in the order of `CLIENT_RULES`.
-
-    `send` has the client send one letter over a stream; see `Send`. `lmtp`: the client speaks LMTP. `tls`:
-    the stream can do a handshake, so STARTTLS is offered. `examples`: how many servers are made up; what they
-    show is made as small as can be. Every check of the same client is the same. What a client does without
-    reading or writing cannot be stopped; all else is.
-
-    Raises `ValueError` if `send` says that somebody got a letter who is no recipient.
-    """
-    findings = Findings()
-    for letter, behaviour in cases(lmtp=lmtp, tls=tls):
-        findings.add(converse(send, letter, behaviour))
-    if examples:
-        _search(send, findings, st.tuples(letters(), behaviours(lmtp=lmtp, tls=tls)), examples)
-    return findings.verdicts()
-
-
-def _search(
-    send: Send, findings: Findings, drawn: SearchStrategy[tuple[Letter, Behaviour]], examples: int
-) -> None:
+def search(send: Send, findings: Findings, *, lmtp: bool, tls: bool, examples: int) -> None:
     """Look for what no session has shown yet, as long as that shows a rule broken that was not before."""
+    drawn = st.tuples(letters(), behaviours(lmtp=lmtp, tls=tls))
     quiet = settings(
         max_examples=examples,
         derandomize=True,
@@ -156,13 +135,13 @@ class ClientMachine(RuleBasedStateMachine):
     """A server that is changed step by step, and a client that sends it letters. Subclass it, with `send`,
     and have your test runner find the `TestCase` of the subclass.
 
-    `lmtp`, `tls`: as for `check_client`. `excused`: names of rules that may be broken. Where another one is,
-    `RuleBroken` is raised.
+    `lmtp`, `tls`: as for `check_client`. `ignored`: names of rules that may be broken. Where another one is,
+    `RulesBroken` is raised.
     """
 
     lmtp = False
     tls = True
-    excused: frozenset[str] = frozenset()
+    ignored: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,6 +182,6 @@ class ClientMachine(RuleBasedStateMachine):
             pieces=self._pieces,
         )
         verdicts = check_session(self.send, letter, behaviour)
-        broken = [one for one in verdicts if one.finding == "broken" and one.rule.name not in self.excused]
+        broken = [one for one in verdicts if one.finding == "broken" and one.rule.name not in self.ignored]
         if broken:
-            raise RuleBroken(broken)
+            raise RulesBroken(broken)
