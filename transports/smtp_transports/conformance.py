@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from threading import Event
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class _Session:
         self._patience = patience
         self._timeout = timeout
         self._sock: socket.socket | None = None
+        self._is_there = Event()
 
     @contextmanager
     def played(self, listener: socket.socket) -> Iterator[Address]:
@@ -71,17 +73,19 @@ class _Session:
             try:
                 yield host, port
             finally:
-                if self._sock is None:
+                if not self._is_there.is_set():
                     # Nobody came, or has been accepted yet.
                     with suppress(OSError):
                         socket.create_connection((host, port), self._timeout).close()
-                else:
+                    self._is_there.wait(self._timeout)
+                if self._sock is not None:
                     with suppress(OSError):
                         self._sock.shutdown(socket.SHUT_RD)
                 playing.result()
 
     def _play(self, listener: socket.socket) -> None:
         self._sock, _ = listener.accept()
+        self._is_there.set()
         try:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while self._go_on(self._sock):
@@ -113,7 +117,7 @@ class _Session:
         sock.settimeout(seconds)
         try:
             return sock.recv(_READ)
-        except (TimeoutError, BlockingIOError):  # the latter if the time is 0
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):  # the latter two if the time is 0
             return None
         except OSError:
             return b""
@@ -139,7 +143,8 @@ class _Session:
         """Say no more, and go on to listen."""
         with suppress(OSError):
             if isinstance(sock, ssl.SSLSocket):
-                sock.settimeout(self._timeout)
+                # Says so, and does not wait for the same from the client: that may still say other things.
+                sock.settimeout(0)
                 sock.unwrap()
             else:
                 sock.shutdown(socket.SHUT_WR)
