@@ -6,10 +6,11 @@ ServerMachine                   random sessions with a server, as a test; needs 
 
 from typing import TYPE_CHECKING
 
+from .._faults import Stream
 from ._rules import Finding, Level, Rule, Verdict
 from ._server import check_server
 from ._server_ledger import RuleBroken
-from ._server_options import ServerOptions, Stream
+from ._server_options import ServerOptions
 from ._server_rules import SERVER_RULES
 
 if TYPE_CHECKING:

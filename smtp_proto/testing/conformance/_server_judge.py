@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..._grammar import BASE64, EHLO_NAME
-from ._server_model import IN_SEQUENCE, Model, shown
+from ._server_ledger import Ledger
+from ._server_model import IN_SEQUENCE, Forbidden, Model, shown
 from ._server_replies import Answer, enhanced_faults, faults
 from ._server_words import NOT_UNDERSTOOD, Move
 
@@ -17,6 +18,8 @@ _EHLO_LINE = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]*(?: [!-~]+)*")
 _POLICY = frozenset({521, 530, 534, 535, 538, 550, 554})
 # "Say STARTTLS first", "authenticate first": in the place of any other refusal.
 _NOT_YET = frozenset({530, 538})
+# These refusals are no policy, but what the rule is about.
+_TOLD = {("auth", 535), ("auth", 534), ("hundred-recipients", 452)}
 _HELLOS = ("EHLO", "LHLO", "HELO")
 _WITHOUT_ENHANCED = ("", *_HELLOS)
 # These end with the first digit of their first answer; nothing else may have a 3yz.
@@ -26,6 +29,7 @@ _POSITIVE = {
     "RCPT": ("rcpt", {250, 251}),
     "DATA": ("data", {354}),
     "BDAT": ("", {250}),
+    "STARTTLS": ("starttls", {220}),
 }
 
 
@@ -46,8 +50,8 @@ def judge_greeting(answer: Answer) -> Iterator[Held]:
     yield Held("greeting", good, f"the connection opens with {answer}")
 
 
-def judge(model: Model, move: Move, answer: Answer, broken: frozenset[str]) -> Iterator[Held]:
-    """A reply to `move`, where the session is as `model` tells. `broken`: what is known of the server."""
+def judge(model: Model, move: Move, answer: Answer, ledger: Ledger) -> Iterator[Held]:
+    """A reply to `move`, where the session is as `model` tells. `ledger`: what is known of the server."""
     yield from _form(answer, utf8=model.mail is not None and b"SMTPUTF8" in model.mail.octets)
     if "ENHANCEDSTATUSCODES" in model.features and answer.kind != 3 and move.kind not in _WITHOUT_ENHANCED:
         yield from (Held(*each) for each in enhanced_faults(answer))
@@ -56,13 +60,12 @@ def judge(model: Model, move: Move, answer: Answer, broken: frozenset[str]) -> I
     yield _intermediate(move, answer)
     forbidden = model.forbids(move)
     if forbidden:
-        rule = forbidden.plain if forbidden.plain in broken else forbidden.rule
-        if move.want == "understood" and answer.code in (move.codes or NOT_UNDERSTOOD):
+        rule = _blamed(forbidden, ledger)
+        if move.want in ("understood", "accepted") and answer.code in NOT_UNDERSTOOD:
             yield from _worded(move, answer)
-        elif rule:
-            # Where there are two reasons to refuse, either may be told.
-            codes = frozenset() if move.want == "refused" else forbidden.codes
-            yield from _refused(rule, codes, move, answer)
+        elif rule and (move.want != "refused" or answer.kind in (2, 3)):
+            # Refused for two reasons, it shows neither rule kept.
+            yield from _refused(rule, forbidden.codes, move, answer)
         return
     yield from _in_sequence(model, move, answer)
     yield from _worded(move, answer)
@@ -80,6 +83,13 @@ def judge(model: Model, move: Move, answer: Answer, broken: frozenset[str]) -> I
         yield _challenge(answer)
 
 
+def _blamed(forbidden: Forbidden, ledger: Ledger) -> str:
+    plain = forbidden.plain
+    # A second MAIL shows that something cleared the transaction only where it is refused otherwise.
+    unproven = plain == "mail-nested" and not ledger.was_kept(plain)
+    return plain if plain in ledger.broken or unproven else forbidden.rule
+
+
 def judge_quit(answer: Answer) -> Iterator[Held]:
     """The answer to QUIT."""
     yield from _form(answer)
@@ -89,7 +99,7 @@ def judge_quit(answer: Answer) -> Iterator[Held]:
 
 def _form(answer: Answer, *, utf8: bool = False) -> Iterator[Held]:
     for rule, is_kept, seen in faults(answer, utf8=utf8):
-        yield Held(rule, is_kept, seen, answer.code != 0)
+        yield Held(rule, is_kept, seen, answer.code != 0 and answer.is_whole)
 
 
 def _intermediate(move: Move, answer: Answer) -> Held:
@@ -111,7 +121,7 @@ def _worded(move: Move, answer: Answer) -> Iterator[Held]:
         yield from _refused(move.rule, move.codes, move, answer)
     elif move.want == "accepted":
         known = answer.kind == 2 or (answer.kind == 5 and answer.code not in _POLICY)
-        if known or move.rule == "auth":
+        if known or (move.rule, answer.code) in _TOLD:
             good = answer.kind == 2 and (not move.codes or answer.code in move.codes)
             yield Held(move.rule, good, f"{move.line} was answered {answer}")
     elif move.want == "understood":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
+from ..._features import Features
+from .._faults import Stream
 from ._rules import Rule, Verdict
-from ._server_options import ServerOptions, Stream
+from ._server_options import ServerOptions
 from ._server_rules import NEEDS, SERVER_RULES
 
 RULES = {rule.name: rule for rule in SERVER_RULES}
@@ -24,7 +26,7 @@ class RuleBroken(AssertionError):
 
 
 class Exhausted(BaseException):
-    """Nothing more is asked, and why. No `Exception`: Hypothesis would hold it against the server, and go on."""
+    """Nothing more is asked, and why. No `Exception`: Hypothesis would hold that against the server."""
 
 
 class Budget:
@@ -64,7 +66,8 @@ class Ledger:
     def __init__(self) -> None:
         self._kept: set[str] = set()
         self._broken: dict[str, RuleBroken] = {}
-        self._offered: set[str] = set()
+        self.offered = Features()
+        """All that the server has offered so far, in the clear and under TLS."""
         self.stopped = ""
         """Why nothing more is asked, where it is not all."""
 
@@ -73,19 +76,27 @@ class Ledger:
         """The names of the rules that were broken."""
         return frozenset(self._broken)
 
+    def was_kept(self, name: str) -> bool:
+        """Whether this rule was asked and kept, so far."""
+        return name in self._kept and name not in self._broken
+
     def keep(self, name: str) -> None:
         """This rule was asked, and kept."""
         self._kept.add(name)
 
     def breaks(self, seen: RuleBroken) -> None:
         """This rule was broken."""
-        before = self._broken.get(seen.rule.name)
-        if before is None or _size(seen) < _size(before):
+        if self.seen_in(seen.rule.name, len(seen.dialogue)) is None:
             self._broken[seen.rule.name] = seen
 
-    def offers(self, keywords: Iterable[str]) -> None:
+    def seen_in(self, name: str, size: int) -> RuleBroken | None:
+        """How this rule was broken in a dialogue of `size` octets at most, if it was."""
+        seen = self._broken.get(name)
+        return seen if seen is not None and len(seen.dialogue) <= size else None
+
+    def offers(self, features: Features) -> None:
         """The server offered these extensions."""
-        self._offered.update(keywords)
+        self.offered = Features({**self.offered, **features})
 
     def verdicts(self, options: ServerOptions) -> list[Verdict]:
         """One for each rule, in the order of the table."""
@@ -102,13 +113,9 @@ class Ledger:
     def _why_not(self, rule: Rule, options: ServerOptions) -> str:
         for need in NEEDS[rule.name]:
             if need.isupper() or need == "8BITMIME":
-                if need not in self._offered:
+                if need not in self.offered:
                     return f"the server does not offer {need}"
             elif not options.has(need):
                 other = {"lmtp": "LMTP only", "smtp": "SMTP only"}
                 return other.get(need, f"the option {need} does not allow it")
         return self.stopped or "the server gave no occasion: it refused what comes before"
-
-
-def _size(seen: RuleBroken) -> tuple[int, int]:
-    return seen.dialogue.count("\n"), len(seen.dialogue)

@@ -4,19 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class Stream(Protocol):
-    """What `smtp_transports.streams.Stream` is. Timeouts are in seconds.
-
-    Raises `TimeoutError` when a timeout runs out, and `OSError` when the network fails.
-    """
-
-    def send_all(self, data: bytes, timeout: float | None) -> None: ...
-    def receive_some(self, max_octets: int, timeout: float | None) -> bytes: ...
-    def start_tls(self, timeout: float | None) -> None: ...
-    def close(self) -> None: ...
 
 
 def _no_pause() -> None:

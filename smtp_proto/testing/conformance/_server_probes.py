@@ -6,8 +6,11 @@ ends at a word that cannot be said, and with QUIT. Those come first on which the
 
 from __future__ import annotations
 
-from ._server_ledger import RuleBroken
+from contextlib import suppress
+
+from ._server_ledger import Exhausted, RuleBroken
 from ._server_visit import Check, Visit
+from ._server_vocabulary import WORDS
 
 _TABLE = """
 hello
@@ -39,6 +42,8 @@ hello bare-cr
 hello rcpt
 hello data
 hello mail data
+hello mail mail
+hello mail mail-lower
 hello mail mail rcpt
 hello mail rcpt rset
 hello mail-null
@@ -55,14 +60,15 @@ hello mail-unknown
 hello mail rcpt-postmaster
 hello mail rcpt-lower
 hello mail rcpt-route
-hello mail rcpt-alone rcpt-from
+hello mail rcpt-alone
+hello mail rcpt-from
 hello mail rcpt-null
 hello mail rcpt-open
 hello mail rcpt-unknown
 hello mail rcpt-refused
 hello mail rcpt data
 hello mail rcpt data-lower
-hello mail data-argument
+hello mail rcpt data-argument
 
 hello mail ehlo rcpt
 hello mail rcpt ehlo mail data
@@ -81,13 +87,14 @@ hello [noop noop noop noop]
 hello [unknown noop]
 hello [mail rcpt rset unknown noop vrfy rset]
 hello [mail rcpt rcpt-second data]
-hello [mail unknown noop-pieces]
+hello [mail unknown noop-cut]
 
 hello mail-size
 hello mail-size-word
 hello mail-8bit
 hello mail-7bit
 hello mail-9bit
+hello mail-binary
 hello mail-binary rcpt data
 hello mail-utf8
 hello mail-utf8-ascii
@@ -124,9 +131,9 @@ ehlo starttls ehlo auth-unknown
 ehlo starttls ehlo auth-begin auth-cancel noop
 ehlo starttls ehlo auth-begin auth-garbage noop
 ehlo starttls ehlo auth-wrong noop
-ehlo mail auth-unknown
+ehlo mail auth-begin
 hello login
-ehlo starttls ehlo mail auth-unknown
+ehlo starttls ehlo mail auth-begin
 
 hello mail rcpt data content noop
 hello mail rcpt data content rcpt
@@ -177,15 +184,25 @@ def _groups(line: str) -> list[list[str]]:
 
 
 def run_probe(check: Check, groups: list[list[str]]) -> None:
-    """Lead this dialogue, as far as it goes. What it shows is in the ledger."""
+    """Lead this dialogue, as far as it goes, unless it is known that it does not. What it shows is in the
+    ledger. Raises `Exhausted` where the server does not even begin a session.
+    """
+    offered = check.ledger.offered
+    words = [WORDS[name] for names in groups for name in names if name != "hello"]
+    if offered and not all(word(check.options, offered) for word in words):
+        return
     try:
         visit = Visit(check)
+    except RuleBroken as seen:
+        raise Exhausted(f"no session begins: {seen.detail}") from seen
+    if visit.model.over:
+        visit.drop()
+        raise Exhausted("the server does not begin a session")
+    with suppress(RuleBroken):
         for names in groups:
             if visit.model.over or not _say(visit, names):
                 break
         visit.end()
-    except RuleBroken:
-        pass
 
 
 def _say(visit: Visit, names: list[str]) -> bool:

@@ -17,23 +17,32 @@ _UTF8_TEXT = re.compile(rb"[\t -~\x80-\xff]*")
 _ENHANCED = re.compile(rb"([245])\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})(?: .*)?", re.DOTALL)
 
 _LINE_OCTETS = 512
+_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A reply: its lines with their ends. `code`: that of the last line, 0 where it has none."""
+    """A reply: its lines with their ends. `code`: that of the last line, 0 where it has none. `is_whole`:
+    whether it came to an end.
+    """
 
     lines: tuple[bytes, ...]
     code: int
     texts: tuple[bytes, ...]
+    is_whole: bool
 
     @property
     def kind(self) -> int:
         """The first digit."""
         return self.code // 100
 
+    @property
+    def shown(self) -> str:
+        """All of it that can be shown."""
+        return repr(b"".join(self.lines)[:_SHOWN].decode("latin-1"))
+
     def __str__(self) -> str:
-        return repr(self.lines[-1].decode("latin-1").rstrip("\r\n"))
+        return repr(self.lines[-1][:_SHOWN].decode("latin-1").rstrip("\r\n"))
 
 
 def is_last(line: bytes) -> bool:
@@ -42,20 +51,21 @@ def is_last(line: bytes) -> bool:
     return match is None or match[2] != b"-"
 
 
-def read(lines: list[bytes]) -> Answer:
+def read(lines: list[bytes], *, is_whole: bool = True) -> Answer:
     """The reply that these lines are."""
     matches = [_LOOSE_LINE.fullmatch(_without_end(line)) for line in lines]
     texts = tuple((match[3] or b"") if match else b"" for match in matches)
     last = matches[-1]
-    return Answer(tuple(lines), int(last[1]) if last else 0, texts)
+    return Answer(tuple(lines), int(last[1]) if last else 0, texts, is_whole)
 
 
 def faults(answer: Answer, *, utf8: bool) -> Iterator[tuple[str, bool, str]]:
     """What rules there are about the form of a reply, whether each is kept, and what was seen."""
     text = _UTF8_TEXT if utf8 else _TEXT
-    shown = [line.decode("latin-1") for line in answer.lines]
+    shown = answer.shown
     bare = [_without_end(line) for line in answer.lines]
-    yield "reply-syntax", all(map(_LINE.fullmatch, bare)), f"no reply: {shown}"
+    good = answer.is_whole and all(map(_LINE.fullmatch, bare))
+    yield "reply-syntax", good, f"no reply: {shown}" if answer.is_whole else f"it has no end: {shown}"
     codes = {line[:3] for line in bare}
     yield "reply-codes", len(codes) == 1, f"several codes in one reply: {shown}"
     ends = all(line.endswith(b"\r\n") for line in answer.lines)

@@ -57,7 +57,7 @@ local-part-length    4.5.3.1.1  must    -  Takes local parts of 64 octets.
 path-length          4.5.3.1.3  must    -  Takes paths of 256 octets.
 source-route         F.2        must    recipients  Understands a source route.
 rcpt                 4.1.1.3    must    recipients  Answers RCPT with 250 or 251, if it does not refuse it.
-rcpt-needs-mail      4.1.4      must    -  Refuses RCPT with 503 where there was no MAIL.
+rcpt-needs-mail      4.1.4      must    recipients  Refuses RCPT with 503 where there was no MAIL.
 rcpt-syntax          4.1.1.3    must    -  Refuses a RCPT that is none.
 rcpt-parameter       4.1.1.11   must    recipients  Refuses a parameter of RCPT that it does not know.
 rcpt-refused         4.2.3      should  refused  Refuses the recipient that it should refuse.

@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
+from .._faults import Stream
 from .._script import Role, Script
-from ._server_options import ServerOptions, Stream
+from ._server_options import ServerOptions
 from ._server_replies import Answer, is_last, read
 
 _READ = 65536
 # Of one reply: far more than any server says. A clock bounds the time; these, the rest.
-_REPLY_OCTETS = 65536
+_REPLY_OCTETS = 16_384
 _REPLY_READS = 5000
 
 
@@ -33,6 +34,7 @@ class Talk:
         self._patience = options.patience
         self._clock: Callable[[], float] = options.clock or (lambda: 0.0)
         self._said: list[tuple[Role | None, bytes]] = []
+        self._size = 0
         self._came = bytearray()
         self._is_over = False
 
@@ -40,6 +42,11 @@ class Talk:
     def dialogue(self) -> str:
         """What was said so far, as the text of a `Script`."""
         return str(Script.from_octets(self._said))
+
+    @property
+    def size(self) -> int:
+        """How many octets that is."""
+        return self._size
 
     @property
     def has_more(self) -> bool:
@@ -50,6 +57,7 @@ class Talk:
         """Send this, piece by piece. Where the server has hung up, its last words can still be heard."""
         for piece in filter(None, pieces):
             self._said.append(("client", piece))
+            self._size += len(piece)
             with suppress(OSError):
                 self._stream.send_all(piece, self._patience)
 
@@ -57,22 +65,19 @@ class Talk:
         """The next reply. Raises `Silence` or `HungUp` where there is none."""
         lines: list[bytes] = []
         deadline = self._clock() + self._patience
-        reads = _REPLY_READS
+        room, reads = _REPLY_OCTETS, _REPLY_READS
         while not lines or not is_last(lines[-1]):
             end = self._came.find(b"\n") + 1
-            if end:
-                lines.append(bytes(self._came[:end]))
-                del self._came[:end]
-            elif sum(map(len, lines)) + len(self._came) > _REPLY_OCTETS or not reads:
-                # No end of it: this much is judged.
-                lines.append(bytes(self._came))
-                self._came.clear()
-                break
-            else:
+            if not end and reads and len(self._came) < room:
                 reads -= 1
                 self._receive(deadline)
-            if len(lines) > _REPLY_READS:
-                break
+                continue
+            line = bytes(self._came[: min(end, room) or room])
+            del self._came[: len(line)]
+            lines.append(line)
+            room -= len(line)
+            if room <= 0 or not end:
+                return read(lines, is_whole=False)
         return read(lines)
 
     def start_tls(self) -> None:
@@ -101,4 +106,5 @@ class Talk:
             self._is_over = True
             raise HungUp
         self._said.append(("server", data))
+        self._size += len(data)
         self._came += data

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from .._faults import Stream
 from ._server_judge import Held, judge, judge_greeting, judge_quit
 from ._server_ledger import RULES, Budget, Ledger, RuleBroken
 from ._server_model import Model
-from ._server_options import ServerOptions, Stream
+from ._server_options import ServerOptions
 from ._server_replies import Answer
 from ._server_talk import HungUp, Silence, Talk
 from ._server_vocabulary import WORDS
 from ._server_words import Move
 
 # What every server can answer: where it does not, it has lost count of the octets before.
-_STEADY = frozenset({"noop", "rset", "quit", "ehlo", "lmtp-lhlo", "one-reply"})
+_STEADY = frozenset({"noop", "rset", "quit", "ehlo", "lmtp-lhlo"})
+_ALWAYS = ("NOOP", "RSET", "QUIT", "EHLO", "LHLO")
 # So are commands answered that are not known.
 _NOT_KNOWN = (500, 502)
 # What each reply shows alone, whatever it answers.
@@ -83,14 +86,15 @@ class Visit:
             for move in moves:
                 if not self.model.over:
                     self._exchange(move)
-            if self._talk.has_more:
+            if self._talk.has_more and not self.model.over:
                 self._surplus("pipelining" if self._is_group else self._ends or "one-reply")
         except RuleBroken as seen:
             if not self._is_group:
                 raise
             wrong = self._one_by_one(moves, seen)
-            if wrong:
-                raise wrong from None
+            if wrong is None:
+                return
+            raise wrong from None
         if self._is_group:
             self._keep("pipelining-pieces" if moves[-1].cut else "pipelining")
         self._is_group = False
@@ -134,7 +138,7 @@ class Visit:
             if answer is None:
                 return
             self._code = answer.code
-            self._hold_all(judge(self.model, move, answer, self._check.ledger.broken))
+            self._hold_all(judge(self.model, move, answer, self._check.ledger))
             answers.append(answer)
             self.model.over = answer.code == 421
         self._keep("one-reply", self._ends, "stays" if self._was_refused else "")
@@ -152,7 +156,8 @@ class Visit:
             else:
                 self._hold(Held("stays", False, f"no answer to {move.line}: the server hangs up", False))
         except Silence:
-            rule = move.ends or "one-reply"
+            before = self._ends if move.kind in _ALWAYS else ""
+            rule = move.ends or before or "one-reply"
             if heard:
                 rule = "lmtp-bdat" if move.kind == "BDAT" else "lmtp-replies"
             elif move.kind == "BDAT":
@@ -179,6 +184,9 @@ class Visit:
             self._check.ledger.offers(model.features)
         elif move.kind == "STARTTLS" and answer.code == 220 and not forbidden:
             self._start_tls(move.ends or "starttls")
+        elif move.kind == "STARTTLS" and move.ends:
+            self._keep(move.ends)
+            model.over = True  # without a handshake, what stands behind it may be answered
 
     def _count_replies(self) -> None:
         """As many replies as recipients were taken have come: no other may."""
@@ -208,27 +216,20 @@ class Visit:
     def _quit(self) -> None:
         self._send([_QUIT])
         answer = self._hear(_QUIT, 0)
-        for _ in range(_LATE):
-            if answer is None or answer.code == 221:
-                break
-            later = self._later()
-            if later is not None and later.code == 221:
-                self._surplus(self._ends or "one-reply")
-            answer = later or answer
-            if later is None:
-                break
-        if answer is not None:
-            self._code = answer.code
-            self._hold_all(judge_quit(answer))
-            self._keep(self._ends, "stays" if self._was_refused else "")
-            self._hold_all(self._closing())
+        if answer is None:
+            return
+        self._code = answer.code
+        if answer.code != 221 and self._is_late():
+            self._surplus(self._ends or "one-reply")
+        self._hold_all(judge_quit(answer))
+        self._keep(self._ends, "stays" if self._was_refused else "")
+        self._hold_all(self._closing())
 
-    def _later(self) -> Answer | None:
-        """Another reply; None where there is none."""
-        try:
-            return self._talk.hear()
-        except (Silence, HungUp):
-            return None
+    def _is_late(self) -> bool:
+        """Whether the answer to QUIT stands behind others, which nobody has asked for."""
+        with suppress(Silence, HungUp):
+            return any(self._talk.hear().code == 221 for _ in range(_LATE))
+        return False
 
     def _closing(self) -> Iterable[Held]:
         try:
@@ -257,14 +258,15 @@ class Visit:
         is_soft = held.soft
         if self._ends and rule not in ledger.broken and (rule in _STEADY or self._code in _NOT_KNOWN):
             rule, is_soft = self._ends, False
-        seen = RuleBroken(RULES[rule], held.seen, self._talk.dialogue)
         self._broken.add(rule)
-        if self._is_group and not rule.startswith(_FORM) and rule not in ledger.broken:
-            # In a group this may be the fault of the group: see `_one_by_one`.
-            is_soft = False
-        else:
-            ledger.breaks(seen)
-        if not is_soft or self._stops_at(rule):
+        # In a group this may be the fault of the group: see `_one_by_one`.
+        is_clear = not self._is_group or rule.startswith(_FORM) or rule in ledger.broken
+        seen = ledger.seen_in(rule, self._talk.size)
+        if seen is None:
+            seen = RuleBroken(RULES[rule], held.seen, self._talk.dialogue)
+            if is_clear:
+                ledger.breaks(seen)
+        if not (is_soft and is_clear) or self._stops_at(rule):
             self.drop()
             raise seen
 
@@ -274,13 +276,12 @@ class Visit:
         """
         before = [(move,) for move in self._done]
         *first, last = moves
-        whole = replace(last, cut=0, ends="") if last.ends == "pipelining-pieces" else last
-        alone = [(move,) for move in (*first, whole)]
+        alone = [(move,) for move in moves]
         rule = "pipelining"
         wrong, is_over = self._again([*before, *alone], seen)
         if last.cut and not (wrong or is_over):
             rule = "pipelining-pieces"
-            wrong, is_over = self._again([*before, (*first, replace(whole, cut=0))], seen)
+            wrong, is_over = self._again([*before, (*first, replace(last, cut=0))], seen)
         if not (wrong or is_over):
             wrong = RuleBroken(RULES[rule], f"{seen.detail}; said otherwise it is", seen.dialogue)
             self._check.ledger.breaks(wrong)
@@ -289,12 +290,11 @@ class Visit:
     def _again(self, groups: Iterable[Sequence[Move]], seen: RuleBroken) -> tuple[RuleBroken | None, bool]:
         """What is wrong with this in a session of its own, if anything; and whether that ended early."""
         visit = Visit(self._check, self._stops_at)
-        is_over = False
         try:
             for moves in groups:
-                is_over = is_over or visit.model.over
-                if not is_over:
+                if not visit.model.over:
                     visit.say(*moves)
+            is_over = visit.model.over
             visit.end()
         except RuleBroken as wrong:
             return wrong, True
