@@ -1,8 +1,8 @@
 """A tiny server in memory, by hand: for the tests of what judges servers, and for no mail.
 
-It has nothing of the library, so that both cannot be wrong in the same way. Each thing that a broken server does
-otherwise is a method, or a word, of its own. It never waits: who listens where nothing is to be heard gets
-`TimeoutError`.
+It has nothing of the library, so that both cannot be wrong in the same way. Each thing that a broken server
+does otherwise is a method, or a word, of its own. It never waits: who listens where nothing is to be heard
+gets `TimeoutError`.
 """
 
 from __future__ import annotations
@@ -213,12 +213,14 @@ class TinyServer:
         return self.mail is not None and len(self.recipients) > 0
 
     def do_data(self, argument: bytes) -> None:
-        binary = self.mail is not None and b"BODY=BINARYMIME" in self.mail[1]
-        if not self.may_send() or self.chunks or binary:
+        if not self.may_send() or self.chunks or self.is_binary():
             self.no(503)
         else:
             self.say(354, "go on")
             self.reads = self.data
+
+    def is_binary(self) -> bool:
+        return self.mail is not None and b"BODY=BINARYMIME" in self.mail[1]
 
     def data(self) -> bool:
         end = self.end_of_data.search(self.came)
@@ -240,7 +242,7 @@ class TinyServer:
         else:
             self.arrived.append(body)
             for _ in range(count):
-                self.ok()
+                self.ok("6.0")
         self.clear_at_end()
 
     def refuse_message(self, count: int) -> None:
@@ -259,11 +261,14 @@ class TinyServer:
             self.closed = True
             return
         self.missing, self.is_last = self.chunk_size(int(match[1])), match[2] is not None
-        self.is_bad = not self.may_send()
+        self.is_bad = not self.may_chunk()
         if not self.is_bad or self.skips_refused():
             self.reads = self.chunk
         else:
             self.no(503)
+
+    def may_chunk(self) -> bool:
+        return self.may_send()
 
     def chunk_size(self, size: int) -> int:
         return size
@@ -283,7 +288,7 @@ class TinyServer:
         if self.is_last:
             self.deliver(self.body)
         else:
-            self.ok()
+            self.ok("6.1")
         return True
 
     # TLS and AUTH
