@@ -22,7 +22,7 @@ class ServerOptions:
     its end of data. `delivered`: returns what arrived so far, each message as its octets. `attack`: send what
     smuggles a message or injects a command where a server is weak.
 
-    `credentials`: a user and a password, for PLAIN or LOGIN; each session logs in with them. `starttls`: each
+    `credentials`: a user and a password, for PLAIN; each session logs in with them. `starttls`: each
     session begins with STARTTLS where it is offered, and the rules about it are asked.
 
     `examples`: how many random sessions are tried; they need Hypothesis, and without it there are none.
