@@ -16,6 +16,9 @@ from .handlers import printable
 Spans: TypeAlias = Sequence[tuple[str, str]]
 """A line in pieces: style and text of each. A style is one of `rich`; "" is none."""
 
+EXIT_KEPT, EXIT_SHOULD, EXIT_MUST, EXIT_UNKNOWN = range(4)
+"""Of `check`: by the worst that was found."""
+
 SAYS = {"C": "cyan", "S": "green"}
 """The styles of what is said, by the letter that stands in front of it in a dialogue."""
 
@@ -38,7 +41,7 @@ def columns(rows: Sequence[Spans]) -> list[Spans]:
     """Rows of as many cells each, which stand below each other; the last is as long as it is."""
     shown = [[(style, printable(text)) for style, text in row] for row in rows]
     widths = [max(len(text) for _, text in cells) for cells in zip(*shown, strict=True)][:-1]
-    lines = []
+    lines: list[Spans] = []
     for *cells, last in shown:
         line = [(style, f"{text:{width}}  ") for (style, text), width in zip(cells, widths, strict=True)]
         lines.append([*line, last] if last[1] else [*line[:-1], cells[-1]])

@@ -19,13 +19,14 @@ from functools import partial
 from importlib import resources
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from smtp_proto import ClientConnection, ConnectionLost, LineEnds, SMTPError
 from smtp_proto.ops import SendResult
 
 from . import blocking
 from ._answers import Body
+from ._cli_check import add_check
 from ._cli_place import about_file, check_seconds, host_and_port, port_number, shown
 from ._cli_probe import add_probe
 from ._cli_text import SAYS, printer
@@ -39,7 +40,11 @@ _LARGE = 1_000_000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.set_defaults(failed=options.failed)
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A message may hold what the terminal's encoding has not.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -47,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
     except (SMTPError, OSError, ValueError) as exc:
         print(f"smtp-proto: {printable(_said(exc))}", file=sys.stderr)
-        return 2
+        return int(options.failed)
     except KeyboardInterrupt:
         return 130
     return code
@@ -59,8 +64,17 @@ def _said(exc: Exception) -> str:
     return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror
 
 
+class _Parser(argparse.ArgumentParser):
+    """Answers what it cannot read with the exit code by which the command fails."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(self.get_default("failed") or 2, f"{self.prog}: error: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="smtp-proto", description="SMTP and LMTP from the command line.")
+    parser = _Parser(prog="smtp-proto", description="SMTP and LMTP from the command line.")
+    parser.set_defaults(failed=2)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="send a message to an embedded server and show it all")
@@ -100,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--domain", metavar="NAME", help="the server's name")
     serve.set_defaults(run=_serve)
 
+    add_check(commands)
     add_probe(commands)
     return parser
 

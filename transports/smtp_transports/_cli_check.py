@@ -1,0 +1,229 @@
+"""The command `smtp-proto check`: the rules of the RFCs are held against a server, within bounds."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import getpass
+import importlib.util
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from ._cli_place import Place, add_place, check_seconds, place_of
+from ._cli_text import EXIT_UNKNOWN, json_text, printer
+from ._places import own_name
+from ._run import Stream
+from ._secrets import forms, without_secrets
+from ._sockets import SocketStream
+
+if TYPE_CHECKING:
+    from ._report import Report
+
+_RATE, _PATIENCE, _EXAMPLES, _COMMANDS = 20.0, 10.0, 30, 3000
+
+_EPILOG = (
+    "Exit code: 0 every rule that was asked is kept, 1 a `should` is broken, 2 a `must` is broken, 3 it "
+    "could not be checked. Nothing is delivered without --deliver-to: every transaction ends before its end "
+    "of data. It connects to this server, some hundred times, and to nobody else."
+)
+
+
+def add_check(commands: Any) -> None:
+    """Add the command to these."""
+    parser = commands.add_parser("check", help="hold the rules of the RFCs against a server", epilog=_EPILOG)
+    add_place(parser)
+    parser.add_argument("--user", metavar="NAME", help="log in, under TLS; the password is asked for")
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="its first line is the password")
+    parser.add_argument("--from", dest="sender", metavar="ADDRESS", help="the sender of the transactions")
+    recipients = parser.add_mutually_exclusive_group()
+    recipients.add_argument(
+        "--to", action="append", default=[], metavar="ADDRESS", help="a recipient that the server takes"
+    )
+    recipients.add_argument(
+        "--deliver-to",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="one who may get messages",
+    )
+    parser.add_argument("--refused", metavar="ADDRESS", help="a recipient that the server should refuse")
+    parser.add_argument("--attack", action="store_true", help="try to smuggle and inject, too")
+    _add_bounds(parser)
+    parser.add_argument("--domain", metavar="NAME", help="introduce this client as NAME")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page for a browser")
+    parser.set_defaults(run=_run, failed=EXIT_UNKNOWN)
+
+
+def _add_bounds(parser: argparse.ArgumentParser) -> None:
+    for name, kind, default, what in (
+        ("examples", int, _EXAMPLES, "random sessions; 0 for none. They need Hypothesis"),
+        ("rate", float, _RATE, "commands a second, at most"),
+        ("max-commands", int, _COMMANDS, "in all; the rest is not asked"),
+        ("patience", float, _PATIENCE, "seconds to wait for a reply"),
+    ):
+        parser.add_argument(
+            f"--{name}", type=kind, default=default, metavar="N", help=f"{what} (default: {default:g})"
+        )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ._report_page import page, written
+
+    check_seconds("--patience", options.patience)
+    if not options.rate > 0 or options.examples < 0:
+        raise ValueError("--rate takes more than 0 commands a second, and --examples no less than 0")
+    place, password = place_of(options), _password(options)
+    with contextlib.ExitStack() as stack:
+        file: IO[str] | None = None
+        if options.html is not None:
+            # Now, and not when all the work is done, it turns out if that can be written.
+            file = stack.enter_context(written(options.html))
+        report = _check(place, options, password)
+        if file is not None:
+            file.write(page(report))
+    if options.json:
+        print(json_text(report.document()))
+    else:
+        show = printer()
+        for line in report.lines():
+            show(line)
+    return report.exit_code
+
+
+def _password(options: argparse.Namespace) -> str | None:
+    """The user's. Raises `ValueError` if there is none, or it would be said in the clear."""
+    if options.user is None:
+        if options.password_file is not None:
+            raise ValueError("--password-file needs --user")
+        return None
+    if not (options.tls or options.starttls or options.unix):
+        raise ValueError("--user needs --tls, --starttls or --unix: a password is not said in the clear")
+    if options.password_file is not None:
+        password = options.password_file.read_text("utf-8").partition("\n")[0].rstrip("\r")
+    elif sys.stdin.isatty():
+        password = getpass.getpass(f"Password of {options.user}: ")
+    else:
+        raise ValueError("--user needs --password-file where nobody can be asked")
+    if not password:
+        raise ValueError("the password is empty")
+    return str(password)
+
+
+def _check(place: Place, options: argparse.Namespace, password: str | None) -> Report:
+    from smtp_proto.testing.conformance import check_server
+
+    from ._report import Report
+
+    pace = _Pace(options.rate)
+    secrets: Sequence[str] = () if password is None else forms(options.user, password)
+    settings: dict[str, Any] = {"sender": options.sender} if options.sender else {}
+    try:
+        verdicts = check_server(
+            lambda: _connected(place, options.patience, secrets),
+            lmtp=place.lmtp,
+            domain=options.domain or own_name(),
+            recipients=options.deliver_to or options.to,
+            refused=options.refused,
+            deliver=bool(options.deliver_to),
+            attack=options.attack,
+            credentials=None if password is None else (options.user, password),
+            starttls=options.starttls,
+            examples=options.examples,
+            patience=options.patience,
+            pause=pace,
+            clock=time.monotonic,
+            max_commands=options.max_commands,
+            **settings,
+        )
+    finally:
+        pace.clear()
+    return Report(
+        server=str(place),
+        protocol="LMTP" if place.lmtp else "SMTP",
+        when=datetime.now(UTC),
+        commands=pace.commands,
+        notes=tuple(_notes(options)),
+        verdicts=tuple(without_secrets(verdict, secrets) for verdict in verdicts),
+    )
+
+
+def _notes(options: argparse.Namespace) -> Iterator[str]:
+    if options.examples and importlib.util.find_spec("hypothesis") is None:
+        yield "No random sessions, only fixed dialogues: they need Hypothesis (smtp-proto[testing])."
+    if not (options.to or options.deliver_to):
+        yield "No transactions with a recipient: --to names one that the server takes."
+    if not options.deliver_to:
+        yield "Nothing was delivered: --deliver-to names a recipient for messages."
+    if not options.attack:
+        yield "Nothing was smuggled or injected: --attack tries it."
+
+
+def _connected(place: Place, seconds: float, secrets: Sequence[str]) -> Stream:
+    """A new connection, as far as TLS from the start."""
+    stream = place.open(seconds)
+    try:
+        if place.tls:
+            stream.start_tls(seconds)
+    except BaseException:
+        stream.close()
+        raise
+    return stream if place.unix else _Discreet(stream, secrets)
+
+
+class _Discreet:
+    """A stream that says no password in the clear, whatever a server pretends to be."""
+
+    def __init__(self, stream: SocketStream, secrets: Sequence[str]) -> None:
+        self._stream = stream
+        self._secrets = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
+
+    def send_all(self, data: bytes, timeout: float | None) -> None:
+        """Raises `ValueError` where the password is in `data`, and there is no TLS."""
+        if self._stream.ssl_object is None and any(secret in data for secret in self._secrets):
+            raise ValueError("without TLS the password would be said in the clear: is STARTTLS offered?")
+        self._stream.send_all(data, timeout)
+
+    def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
+        return self._stream.receive_some(max_octets, timeout)
+
+    def start_tls(self, timeout: float | None) -> None:
+        self._stream.start_tls(timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _Pace:
+    """Waits before each command until its time has come; on a terminal it says how many there were."""
+
+    def __init__(
+        self,
+        rate: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.commands = 0
+        self._between = 1 / rate
+        self._due = clock()
+        self._clock = clock
+        self._sleep = sleep
+        self._shows = sys.stderr.isatty()
+
+    def __call__(self) -> None:
+        left = self._due - self._clock()
+        if left > 0:
+            self._sleep(left)
+        self._due = max(self._due, self._clock()) + self._between
+        self.commands += 1
+        if self._shows:
+            print(f"\r{self.commands} commands", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Leave the line for something else."""
+        if self._shows and self.commands:
+            print("\r" + " " * len(f"{self.commands} commands"), end="\r", file=sys.stderr, flush=True)
