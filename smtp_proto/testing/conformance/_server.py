@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ._rules import Verdict
-from ._server_options import ServerOptions, Stream
-from ._server_rules import SERVER_RULES
+from ._server_ledger import Budget, Exhausted, Ledger
+from ._server_options import ServerOptions
+from ._server_probes import probes, run_probe
+from ._server_visit import Check, Connect
 
 
-def check_server(connect: Callable[[], Stream], **options: Any) -> list[Verdict]:
+def check_server(connect: Connect, **options: Any) -> list[Verdict]:
     """Hold every rule of `SERVER_RULES` against a server: one verdict for each, in their order.
 
     `connect` makes a new connection each time: a stream of four methods, as in docs/transports.md. `options`
@@ -20,6 +22,9 @@ def check_server(connect: Callable[[], Stream], **options: Any) -> list[Verdict]
     Whatever the server does becomes a verdict. Raises `TypeError` and `ValueError` as `ServerOptions` does,
     and what `connect` raises.
     """
-    ServerOptions(**options)
-    connect().close()
-    return [Verdict(rule, "not asked", "not yet") for rule in SERVER_RULES]
+    asked = ServerOptions(**options)
+    check = Check(connect, asked, Ledger(), Budget(asked))
+    with suppress(Exhausted):
+        for probe in probes():
+            run_probe(check, probe)
+    return check.ledger.verdicts(asked)

@@ -54,7 +54,6 @@ null-sender          4.5.5      must    -  Takes MAIL FROM:<>.
 quoted-local-part    4.1.2      must    -  Understands a local part in quotes.
 address-literal      4.1.3      must    -  Understands an address at a literal.
 local-part-length    4.5.3.1.1  must    -  Takes local parts of 64 octets.
-domain-length        4.5.3.1.2  must    -  Takes domains of 255 octets.
 path-length          4.5.3.1.3  must    -  Takes paths of 256 octets.
 source-route         F.2        must    recipients  Understands a source route.
 rcpt                 4.1.1.3    must    recipients  Answers RCPT with 250 or 251, if it does not refuse it.
@@ -125,7 +124,7 @@ starttls-argument   4    must    STARTTLS  Refuses an argument behind STARTTLS.
 starttls-clears     4.2  must    starttls,recipients,STARTTLS  Forgets the transaction at the handshake.
 starttls-offer      4.2  must    starttls,STARTTLS  Does not offer STARTTLS under TLS.
 starttls-again      4.2  must    starttls,STARTTLS  Refuses STARTTLS under TLS.
-starttls-injection  5    must    attack,starttls,STARTTLS  Runs nothing that came in the clear behind STARTTLS.
+starttls-injection  5    must    attack,starttls,STARTTLS  Runs nothing that came in the clear behind it.
 """,
     "RFC 4954": """
 auth              4  must    credentials,AUTH  Answers good credentials with 235.

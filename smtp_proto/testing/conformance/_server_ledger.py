@@ -1,0 +1,103 @@
+"""What was seen of each rule so far, and how far a check may still go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ._rules import Rule, Verdict
+from ._server_options import ServerOptions
+from ._server_rules import NEEDS, SERVER_RULES
+
+RULES = {rule.name: rule for rule in SERVER_RULES}
+
+
+class RuleBroken(AssertionError):
+    """A server broke a rule. `rule`: which. `detail`: what was seen. `dialogue`: what was said up to there,
+    as the text of a `Script`.
+    """
+
+    def __init__(self, rule: Rule, detail: str, dialogue: str) -> None:
+        self.rule = rule
+        self.detail = detail
+        self.dialogue = dialogue
+        super().__init__(f"{rule.name} ({rule.section}): {rule.text}\n{detail}\n\n{dialogue}")
+
+
+class Exhausted(BaseException):
+    """The bounds are reached: nothing more is asked. No `Exception`: Hypothesis would hold it against the
+    server, and go on.
+    """
+
+
+class Budget:
+    """How many connections and commands are left."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        self._connections = options.max_connections
+        self._commands = options.max_commands
+
+    def connect(self) -> None:
+        """Count a connection. Raises `Exhausted` where there is none left."""
+        self._connections -= 1
+        if self._connections < 0:
+            raise Exhausted
+
+    def send(self, commands: int) -> None:
+        """Count commands. Raises `Exhausted` where there are not so many left."""
+        self._commands -= commands
+        if self._commands < 0:
+            raise Exhausted
+
+
+class Ledger:
+    """What was seen of each rule: the shortest dialogue that shows it broken, or that it was kept."""
+
+    def __init__(self) -> None:
+        self._kept: set[str] = set()
+        self._broken: dict[str, RuleBroken] = {}
+        self._offered: set[str] = set()
+
+    @property
+    def broken(self) -> frozenset[str]:
+        """The names of the rules that were broken."""
+        return frozenset(self._broken)
+
+    def keep(self, name: str) -> None:
+        """This rule was asked, and kept."""
+        self._kept.add(name)
+
+    def breaks(self, seen: RuleBroken) -> None:
+        """This rule was broken."""
+        before = self._broken.get(seen.rule.name)
+        if before is None or _size(seen) < _size(before):
+            self._broken[seen.rule.name] = seen
+
+    def offers(self, keywords: Iterable[str]) -> None:
+        """The server offered these extensions."""
+        self._offered.update(keywords)
+
+    def verdicts(self, options: ServerOptions) -> list[Verdict]:
+        """One for each rule, in the order of the table."""
+        return [self._verdict(rule, options) for rule in SERVER_RULES]
+
+    def _verdict(self, rule: Rule, options: ServerOptions) -> Verdict:
+        seen = self._broken.get(rule.name)
+        if seen is not None:
+            return Verdict(rule, "broken", seen.detail, seen.dialogue)
+        if rule.name in self._kept:
+            return Verdict(rule, "kept")
+        return Verdict(rule, "not asked", self._why_not(rule, options))
+
+    def _why_not(self, rule: Rule, options: ServerOptions) -> str:
+        for need in NEEDS[rule.name]:
+            if need.isupper() or need == "8BITMIME":
+                if need not in self._offered:
+                    return f"the server does not offer {need}"
+            elif not options.has(need):
+                other = {"lmtp": "LMTP only", "smtp": "SMTP only"}
+                return other.get(need, f"the option {need} does not allow it")
+        return "the server gave no occasion: it refused what comes before"
+
+
+def _size(seen: RuleBroken) -> tuple[int, int]:
+    return seen.dialogue.count("\n"), len(seen.dialogue)
