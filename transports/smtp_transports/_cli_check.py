@@ -6,9 +6,11 @@ import argparse
 import contextlib
 import getpass
 import importlib.util
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ from ._secrets import forms, without_secrets
 from ._sockets import SocketStream
 
 if TYPE_CHECKING:
+    from smtp_proto.testing.conformance import Verdict
+
     from ._report import Report
 
 _RATE, _PATIENCE, _EXAMPLES, _COMMANDS = 20.0, 10.0, 30, 3000
@@ -30,6 +34,21 @@ _EPILOG = (
     "could not be checked. Nothing is delivered without --deliver-to: every transaction ends before its end "
     "of data. It connects to this server, some hundred times, and to nobody else."
 )
+
+
+_NEEDS = {
+    f"the option {option} does not allow it": f"needs {name}"
+    for option, name in (
+        ("recipients", "--to or --deliver-to"),
+        ("deliver", "--deliver-to"),
+        ("delivered", "to see what arrived, as a test can"),
+        ("refused", "--refused"),
+        ("many_recipients", "--many-recipients"),
+        ("attack", "--attack"),
+        ("credentials", "--user"),
+        ("starttls", "--starttls"),
+    )
+}
 
 
 def add_check(commands: Any) -> None:
@@ -51,6 +70,7 @@ def add_check(commands: Any) -> None:
         help="one who may get messages",
     )
     parser.add_argument("--refused", metavar="ADDRESS", help="a recipient that the server should refuse")
+    parser.add_argument("--many-recipients", action="store_true", help="see if 100 fit in a transaction")
     parser.add_argument("--attack", action="store_true", help="try to smuggle and inject, too")
     _add_bounds(parser)
     parser.add_argument("--domain", metavar="NAME", help="introduce this client as NAME")
@@ -104,14 +124,21 @@ def _password(options: argparse.Namespace) -> str | None:
     if not (options.tls or options.starttls or options.unix):
         raise ValueError("--user needs --tls, --starttls or --unix: a password is not said in the clear")
     if options.password_file is not None:
-        password = options.password_file.read_text("utf-8").partition("\n")[0].rstrip("\r")
+        password = _first_line(options.password_file)
     elif sys.stdin.isatty():
         password = getpass.getpass(f"Password of {options.user}: ")
     else:
         raise ValueError("--user needs --password-file where nobody can be asked")
     if not password:
         raise ValueError("the password is empty")
-    return str(password)
+    return password
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_bytes().partition(b"\n")[0].removesuffix(b"\r").decode()
+    except UnicodeDecodeError:  # its text would tell some of it
+        raise ValueError(f"{path} is not UTF-8") from None
 
 
 def _check(place: Place, options: argparse.Namespace, password: str | None) -> Report:
@@ -129,6 +156,7 @@ def _check(place: Place, options: argparse.Namespace, password: str | None) -> R
             domain=options.domain or own_name(),
             recipients=options.deliver_to or options.to,
             refused=options.refused,
+            many_recipients=options.many_recipients,
             deliver=bool(options.deliver_to),
             attack=options.attack,
             credentials=None if password is None else (options.user, password),
@@ -148,8 +176,13 @@ def _check(place: Place, options: argparse.Namespace, password: str | None) -> R
         when=datetime.now(UTC),
         commands=pace.commands,
         notes=tuple(_notes(options)),
-        verdicts=tuple(without_secrets(verdict, secrets) for verdict in verdicts),
+        verdicts=tuple(without_secrets(_in_our_words(verdict), secrets) for verdict in verdicts),
     )
+
+
+def _in_our_words(verdict: Verdict) -> Verdict:
+    """Why a rule was not asked, with the names of the command line."""
+    return replace(verdict, detail=_NEEDS.get(verdict.detail, verdict.detail))
 
 
 def _notes(options: argparse.Namespace) -> Iterator[str]:
@@ -165,36 +198,44 @@ def _notes(options: argparse.Namespace) -> Iterator[str]:
 
 def _connected(place: Place, seconds: float, secrets: Sequence[str]) -> Stream:
     """A new connection, as far as TLS from the start."""
-    stream = place.open(seconds)
+    stream = _Discreet(place.open(seconds), () if place.unix else secrets)
     try:
         if place.tls:
             stream.start_tls(seconds)
     except BaseException:
         stream.close()
         raise
-    return stream if place.unix else _Discreet(stream, secrets)
+    return stream
 
 
 class _Discreet:
-    """A stream that says no password in the clear, whatever a server pretends to be."""
+    """A stream that says no password in the clear, whatever a server pretends to be, and on which it is no
+    fault of the server if nobody here trusts it.
+    """
 
     def __init__(self, stream: SocketStream, secrets: Sequence[str]) -> None:
         self._stream = stream
         self._secrets = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
 
     def send_all(self, data: bytes, timeout: float | None) -> None:
-        """Raises `ValueError` where the password is in `data`, and there is no TLS."""
+        """Send all of `data`. Raises `ValueError` where the password is in it, and there is no TLS."""
         if self._stream.ssl_object is None and any(secret in data for secret in self._secrets):
             raise ValueError("without TLS the password would be said in the clear: is STARTTLS offered?")
         self._stream.send_all(data, timeout)
 
     def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
+        """Wait for octets."""
         return self._stream.receive_some(max_octets, timeout)
 
     def start_tls(self, timeout: float | None) -> None:
-        self._stream.start_tls(timeout)
+        """Do the handshake. Raises `ValueError` for a certificate that is not trusted."""
+        try:
+            self._stream.start_tls(timeout)
+        except ssl.SSLCertVerificationError as exc:
+            raise ValueError(f"the certificate is not trusted: {exc.verify_message}") from exc
 
     def close(self) -> None:
+        """Close it."""
         self._stream.close()
 
 

@@ -16,6 +16,7 @@ from ._cli_text import SAYS, Spans, columns, json_text, printer
 from ._probe import Offer, Probe, Security, probe
 
 _SECONDS = 30.0
+_MIB = 2**20
 _HEADING, _GOOD, _BAD = "bold", "green", "bold red"
 
 _EPILOG = (
@@ -116,9 +117,10 @@ def explain(keyword: str, features: Features) -> str:
 
 
 def _size(features: Features) -> str:
-    return (
-        f"{features.size} octets ({features.size / 2**20:,.1f} MiB)" if features.size else "no limit is told"
-    )
+    size = features.size
+    if size is None:
+        return "no limit is told"
+    return f"{size} octets" + (f" ({size / _MIB:,.1f} MiB)" if size >= _MIB else "")
 
 
 def _future_release(features: Features) -> str:
