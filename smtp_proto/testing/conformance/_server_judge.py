@@ -116,13 +116,12 @@ def _in_sequence(model: Model, move: Move, answer: Answer) -> Iterator[Held]:
     """What is said in its place is not answered 503, whatever came between."""
     if move.kind not in ("MAIL", "RCPT", "DATA", "BDAT") or move.want == "refused" or not model.greeted:
         return
-    rule = model.disturbed_by or "in-sequence"
-    yield Held(rule, answer.code != 503, f"{move.line} was answered {answer}", False)
+    yield Held(model.demands(move), answer.code != 503, f"{move.line} was answered {answer}", False)
 
 
 def _hello(model: Model, move: Move, answer: Answer) -> Iterator[Held]:
     rule = {"EHLO": "ehlo", "LHLO": "lmtp-lhlo", "HELO": "helo"}[move.kind]
-    if answer.kind == 2 or (answer.kind == 5 and answer.code not in _POLICY):
+    if answer.kind == 2 or (answer.kind == 5 and answer.code not in _POLICY and not move.rule):
         yield Held(rule, answer.code == 250, f"{move.line} was answered {answer}", answer.kind == 2)
     if answer.kind != 2:
         return

@@ -73,6 +73,12 @@ class Model:
             return _forbid(self._sender_cleared_by, 503, plain=_NEEDS_MAIL[kind])
         return self._forbids_text(kind)
 
+    def demands(self, move: Move) -> str:
+        """The rule by which the server must not answer this with 503, where it is not forbidden."""
+        if move.kind == "MAIL" and self._sender_cleared_by:
+            return self._sender_cleared_by
+        return self.disturbed_by or "in-sequence"
+
     def _forbids_text(self, kind: str) -> Forbidden | None:
         if kind == "DATA" and self.chunks:
             return _forbid("bdat-then-data", 503)

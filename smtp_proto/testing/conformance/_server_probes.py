@@ -27,7 +27,10 @@ hello unknown unknown-alone noop
 hello rset-argument
 hello quit-argument
 hello help
-hello help-listed vrfy-listed expn-listed etrn-listed
+hello help-listed
+hello expn-listed
+hello vrfy-listed
+hello etrn-listed
 hello etrn-none
 hello vrfy
 hello bare-lf

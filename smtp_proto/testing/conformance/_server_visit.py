@@ -17,6 +17,8 @@ from ._server_words import Move
 
 # What every server can answer: where it does not, it has lost count of the octets before.
 _STEADY = frozenset({"noop", "rset", "quit", "ehlo", "lmtp-lhlo", "one-reply"})
+# So are commands answered that are not known.
+_NOT_KNOWN = (500, 502)
 # What each reply shows alone, whatever it answers.
 _FORM = ("reply-", "enhanced-")
 # So many replies are read to find the one to QUIT.
@@ -49,6 +51,7 @@ class Visit:
         self._check = check
         self._stops_at = stops_at
         self._ends = ""  # the rule about where that ended which was said last
+        self._code = 0  # of the reply that is judged
         self._was_refused = False
         self._may_close = False  # after what was said last
         self._is_group = False
@@ -129,6 +132,7 @@ class Visit:
             answer = self._hear(move, len(answers))
             if answer is None:
                 return
+            self._code = answer.code
             self._hold_all(judge(self.model, move, answer, self._check.ledger.broken))
             answers.append(answer)
             self.model.over = answer.code == 421
@@ -150,6 +154,8 @@ class Visit:
             rule = move.ends or "one-reply"
             if heard:
                 rule = "lmtp-bdat" if move.kind == "BDAT" else "lmtp-replies"
+            elif move.kind == "BDAT":
+                rule = "bdat-skips" if self.model.forbids(move) else "bdat-count"
             self._hold(Held(rule, False, f"no answer to {move.line}", False))
         return None
 
@@ -247,7 +253,7 @@ class Visit:
             ledger.keep(rule)
             return
         is_soft = held.soft
-        if rule in _STEADY and self._ends and rule not in ledger.broken:
+        if self._ends and rule not in ledger.broken and (rule in _STEADY or self._code in _NOT_KNOWN):
             rule, is_soft = self._ends, False
         seen = RuleBroken(RULES[rule], held.seen, self._talk.dialogue)
         self._broken.add(rule)

@@ -30,7 +30,7 @@ _SESSION: dict[str, Word] = {
     "noop-lower": line("nOoP", "verb-case", "understood"),
     "noop-blank": line("NOOP  ", "trailing-blank", "accepted", kind="NOOP"),
     "noop-long": line("NOOP " + "x" * (_LONGEST_LINE - 7), "command-line-length", "accepted"),
-    "noop-pieces": line("NOOP", "command-pieces", "accepted", cut=5),
+    "noop-pieces": line("NOOP", "command-pieces", "accepted", cut=5, ends="command-pieces"),
     "rset": line("RSET", "rset", "accepted"),
     "rset-argument": line("RSET now", "no-argument", "refused"),
     "help": line("HELP", "help", "accepted", codes=(211, 214)),

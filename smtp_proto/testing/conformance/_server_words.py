@@ -77,6 +77,7 @@ def line(
     needs: Iterable[str] = (),
     codes: Iterable[int] = (),
     kind: str = "",
+    ends: str = "",
     cut: int = 0,
     may_close: bool = False,
 ) -> Word:
@@ -89,6 +90,7 @@ def line(
         rule=rule,
         want=want,
         codes=frozenset(codes),
+        ends=ends,
         cut=cut,
         may_close=may_close,
     )
