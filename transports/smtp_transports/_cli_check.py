@@ -148,10 +148,11 @@ def _check(place: Place, options: argparse.Namespace, password: str | None) -> R
 
     pace = _Pace(options.rate)
     secrets: Sequence[str] = () if password is None else forms(options.user, password)
+    connections = _Connections(place, options.patience, () if place.unix else secrets)
     settings: dict[str, Any] = {"sender": options.sender} if options.sender else {}
     try:
         verdicts = check_server(
-            lambda: _connected(place, options.patience, secrets),
+            connections,
             lmtp=place.lmtp,
             domain=options.domain or own_name(),
             recipients=options.deliver_to or options.to,
@@ -169,6 +170,7 @@ def _check(place: Place, options: argparse.Namespace, password: str | None) -> R
             **settings,
         )
     finally:
+        connections.close()
         pace.clear()
     return Report(
         server=str(place),
@@ -196,16 +198,28 @@ def _notes(options: argparse.Namespace) -> Iterator[str]:
         yield "Nothing was smuggled or injected: --attack tries it."
 
 
-def _connected(place: Place, seconds: float, secrets: Sequence[str]) -> Stream:
-    """A new connection, as far as TLS from the start."""
-    stream = _Discreet(place.open(seconds), () if place.unix else secrets)
-    try:
-        if place.tls:
-            stream.start_tls(seconds)
-    except BaseException:
-        stream.close()
-        raise
-    return stream
+class _Connections:
+    """Makes connections, and closes those that nobody has closed."""
+
+    def __init__(self, place: Place, seconds: float, secrets: Sequence[str]) -> None:
+        self._place = place
+        self._seconds = seconds
+        self._secrets = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
+        self._open: list[_Discreet] = []
+
+    def __call__(self) -> Stream:
+        """A new one, as far as TLS from the start."""
+        self._open = [stream for stream in self._open if not stream.is_closed]
+        stream = _Discreet(self._place.open(self._seconds), self._secrets)
+        self._open.append(stream)
+        if self._place.tls:
+            stream.start_tls(self._seconds)
+        return stream
+
+    def close(self) -> None:
+        """Close all of them."""
+        for stream in self._open:
+            stream.close()
 
 
 class _Discreet:
@@ -213,9 +227,13 @@ class _Discreet:
     fault of the server if nobody here trusts it.
     """
 
-    def __init__(self, stream: SocketStream, secrets: Sequence[str]) -> None:
+    def __init__(self, stream: SocketStream, secrets: Sequence[bytes]) -> None:
         self._stream = stream
-        self._secrets = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
+        self._secrets = secrets
+
+    @property
+    def is_closed(self) -> bool:
+        return bool(self._stream.sock.fileno() < 0)
 
     def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`. Raises `ValueError` where the password is in it, and there is no TLS."""

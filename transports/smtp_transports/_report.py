@@ -44,13 +44,12 @@ class Report(NamedTuple):
     @property
     def summary(self) -> str:
         """In one line."""
-        counts = (
-            f"{len(self.found('kept'))} kept",
-            f"{len(self.found('broken', 'must'))} musts broken",
-            f"{len(self.found('broken', 'should'))} shoulds broken",
-            f"{len(self.found('not asked'))} not asked",
+        musts, shoulds = self.found("broken", "must"), self.found("broken", "should")
+        return (
+            f"{len(self.verdicts)} rules: {len(self.found('kept'))} kept, {len(musts) + len(shoulds)} broken "
+            f"({len(musts)} must, {len(shoulds)} should), {len(self.found('not asked'))} not asked; "
+            f"{self.commands} commands."
         )
-        return f"{len(self.verdicts)} rules: {', '.join(counts)}; {self.commands} commands."
 
     def lines(self) -> Iterator[Spans]:
         """For people."""

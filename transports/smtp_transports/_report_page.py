@@ -127,9 +127,10 @@ def written(path: Path) -> Iterator[IO[str]]:
             yield file
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
+    with temporary.open("x", encoding="utf-8") as file:
+        try:
             yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            file.close()
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
