@@ -1,4 +1,4 @@
-"""The promise of `smtp-proto check`: it tells what it saw, the exit code too, and goes no further than told."""
+"""The promise of `smtp-proto check`: it tells what it saw, the exit code too, and goes as far as told."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from checking import PASSWORD, QUICK, TO, Capture, Guarded, Tiny, at, broken, ch
 from peers import another_authority, certificates, nothing_left, serving
 
 from smtp_transports._cli_check import _Pace
+from smtp_transports._sockets import SocketStream
 from smtp_transports.auth import AuthSettings
 from smtp_transports.cli import main
 from smtp_transports.handlers import Mailbox
@@ -133,11 +134,29 @@ def test_without_hypothesis_it_says_what_it_left_out(
 # --- How far it goes
 
 
-def test_who_never_answers_is_waited_for_no_longer_than_told(capsys: Capture) -> None:
-    tiny = Tiny(lambda _: b"", greeting=b"")
-    with tiny.listening() as place:
-        assert check(place, "--patience", "0.01", "--json") == 2
-    assert "greeting" in broken(document(capsys))
+def test_who_never_says_anything_cannot_be_checked(capsys: Capture) -> None:
+    with Tiny(yes, greeting=b"").listening() as place:
+        assert check(place, "--patience", "0.1") == 3
+    assert capsys.readouterr().err == "smtp-proto: nothing came within 0.1 seconds\n"
+
+
+def test_who_is_often_silent_is_waited_for_in_the_end_for_a_tenth_of_the_time(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+    receive_some = SocketStream.receive_some
+
+    def spy(stream: SocketStream, size: int, timeout: float | None) -> bytes:
+        waits.append(timeout or 0.0)
+        return receive_some(stream, size, 0.005 if len(waits) > 1 else 1.0)
+
+    monkeypatch.setattr(SocketStream, "receive_some", spy)
+    with Tiny(lambda _: b"").listening() as place:
+        assert check(place, "--patience", "50", "--json") == 2
+    assert "one-reply" in broken(document(capsys))
+    long = [seconds for seconds in waits if seconds > 40]
+    assert 4 <= len(long) <= 8
+    assert all(seconds <= 5 for seconds in waits[len(long) :])
 
 
 def test_no_more_commands_are_sent_than_told(capsys: Capture) -> None:

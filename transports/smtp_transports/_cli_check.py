@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import getpass
 import importlib.util
-import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from ._cli_connections import Connections
 from ._cli_place import Place, add_place, check_seconds, place_of
 from ._cli_text import EXIT_UNKNOWN, json_text, printer
 from ._places import own_name
-from ._run import Stream
 from ._secrets import forms, without_secrets
-from ._sockets import SocketStream
 
 if TYPE_CHECKING:
     from smtp_proto.testing.conformance import Verdict
@@ -148,7 +146,7 @@ def _check(place: Place, options: argparse.Namespace, password: str | None) -> R
 
     pace = _Pace(options.rate)
     secrets: Sequence[str] = () if password is None else forms(options.user, password)
-    connections = _Connections(place, options.patience, () if place.unix else secrets)
+    connections = Connections(place, options.patience, () if place.unix else secrets)
     settings: dict[str, Any] = {"sender": options.sender} if options.sender else {}
     try:
         verdicts = check_server(
@@ -196,65 +194,6 @@ def _notes(options: argparse.Namespace) -> Iterator[str]:
         yield "Nothing was delivered: --deliver-to names a recipient for messages."
     if not options.attack:
         yield "Nothing was smuggled or injected: --attack tries it."
-
-
-class _Connections:
-    """Makes connections, and closes those that nobody has closed."""
-
-    def __init__(self, place: Place, seconds: float, secrets: Sequence[str]) -> None:
-        self._place = place
-        self._seconds = seconds
-        self._secrets = [secret.encode("utf-8", "surrogateescape") for secret in secrets]
-        self._open: list[_Discreet] = []
-
-    def __call__(self) -> Stream:
-        """A new one, as far as TLS from the start."""
-        self._open = [stream for stream in self._open if not stream.is_closed]
-        stream = _Discreet(self._place.open(self._seconds), self._secrets)
-        self._open.append(stream)
-        if self._place.tls:
-            stream.start_tls(self._seconds)
-        return stream
-
-    def close(self) -> None:
-        """Close all of them."""
-        for stream in self._open:
-            stream.close()
-
-
-class _Discreet:
-    """A stream that says no password in the clear, whatever a server pretends to be, and on which it is no
-    fault of the server if nobody here trusts it.
-    """
-
-    def __init__(self, stream: SocketStream, secrets: Sequence[bytes]) -> None:
-        self._stream = stream
-        self._secrets = secrets
-
-    @property
-    def is_closed(self) -> bool:
-        return bool(self._stream.sock.fileno() < 0)
-
-    def send_all(self, data: bytes, timeout: float | None) -> None:
-        """Send all of `data`. Raises `ValueError` where the password is in it, and there is no TLS."""
-        if self._stream.ssl_object is None and any(secret in data for secret in self._secrets):
-            raise ValueError("without TLS the password would be said in the clear: is STARTTLS offered?")
-        self._stream.send_all(data, timeout)
-
-    def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
-        """Wait for octets."""
-        return self._stream.receive_some(max_octets, timeout)
-
-    def start_tls(self, timeout: float | None) -> None:
-        """Do the handshake. Raises `ValueError` for a certificate that is not trusted."""
-        try:
-            self._stream.start_tls(timeout)
-        except ssl.SSLCertVerificationError as exc:
-            raise ValueError(f"the certificate is not trusted: {exc.verify_message}") from exc
-
-    def close(self) -> None:
-        """Close it."""
-        self._stream.close()
 
 
 class _Pace:
