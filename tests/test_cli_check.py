@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from checking import PASSWORD, QUICK, TO, Capture, Guarded, Tiny, at, broken, check, document, yes
-from peers import another_authority, certificates, nothing_left, serving
+from peers import another_authority, nothing_left, serving
 
 from smtp_transports._cli_check import _Pace
 from smtp_transports._sockets import SocketStream
@@ -24,12 +24,6 @@ from smtp_transports.handlers import Mailbox
 def _clean() -> Iterator[None]:
     with nothing_left():
         yield
-
-
-@pytest.fixture
-def trust(tmp_path: Path) -> list[str]:
-    """What makes the server's certificate a good one."""
-    return ["--ca-file", certificates().write(tmp_path)[0]]
 
 
 def findings(table: str) -> dict[str, str]:
@@ -215,7 +209,11 @@ def test_commands_keep_their_distance(rate: float) -> None:
         (["localhost:1", "--rate", "nan"], "--rate takes more than 0"),
         (["localhost:1", "--examples", "-1"], "--rate takes more than 0 commands a second, and --examples"),
         (["localhost:1", "--max-commands", "0"], "a limit is 1 at least"),
-        (["localhost:1", "--to", "a@b.example\r\nDATA"], "CR or LF in one of"),
+        (["localhost:1", "--to", "a@b.example\r\nDATA"], "control character in the address"),
+        (["localhost:1", "--deliver-to", "bad"], "not an address"),
+        (["localhost:1", "--refused", "<a@b.example>"], "not an address"),
+        (["localhost:1", "--from", ""], "a forward-path is never null"),
+        (["localhost:1", "--domain", "two words"], "neither a domain nor"),
         (["localhost:1", "--user", "ada"], "--user needs --tls, --starttls or --unix"),
         (["localhost:1", "--tls", "--user", "ada"], "--user needs --password-file where nobody"),
         (["localhost:1", "--tls", "--user", "ada", "--password-file", "/dev/null"], "the password is empty"),

@@ -32,12 +32,6 @@ def _clean() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def trust(tmp_path: Path) -> list[str]:
-    """What makes the server's certificate a good one."""
-    return ["--ca-file", certificates().write(tmp_path)[0]]
-
-
 def place(server: Any) -> str:
     return f"localhost:{server.address[1]}"
 

@@ -17,7 +17,7 @@ import pytest
 from checking import PASSWORD, Capture, Tiny, at, broken, check, document, yes
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import certificates, nothing_left, serving
+from peers import nothing_left, serving
 
 from smtp_proto.testing import Script
 from smtp_proto.testing.conformance import Rule, Verdict
@@ -30,12 +30,6 @@ from smtp_transports.handlers import Mailbox
 def _clean() -> Iterator[None]:
     with nothing_left():
         yield
-
-
-@pytest.fixture
-def trust(tmp_path: Path) -> list[str]:
-    """What makes the server's certificate a good one."""
-    return ["--ca-file", certificates().write(tmp_path)[0]]
 
 
 # --- Passwords

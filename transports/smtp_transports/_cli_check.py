@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from smtp_proto import Ehlo, Rcpt
+
 from ._cli_connections import Connections
 from ._cli_place import Place, add_place, check_seconds, place_of
 from ._cli_text import EXIT_UNKNOWN, json_text, printer
@@ -33,7 +35,7 @@ _EPILOG = (
     "of data. It connects to this server, some hundred times, and to nobody else."
 )
 
-
+# What the rules need has other names here.
 _NEEDS = {
     f"the option {option} does not allow it": f"needs {name}"
     for option, name in (
@@ -95,6 +97,7 @@ def _run(options: argparse.Namespace) -> int:
     check_seconds("--patience", options.patience)
     if not options.rate > 0 or options.examples < 0:
         raise ValueError("--rate takes more than 0 commands a second, and --examples no less than 0")
+    _check_words(options)
     place, password = place_of(options), _password(options)
     with contextlib.ExitStack() as stack:
         file: IO[str] | None = None
@@ -111,6 +114,15 @@ def _run(options: argparse.Namespace) -> int:
         for line in report.lines():
             show(line)
     return report.exit_code
+
+
+def _check_words(options: argparse.Namespace) -> None:
+    """Raises `LocalProtocolError` for what is no address or no domain: no server would take it."""
+    for address in (options.sender, options.refused, *options.to, *options.deliver_to):
+        if address is not None:
+            Rcpt(forward_path=address)
+    if options.domain is not None:
+        Ehlo(domain=options.domain)
 
 
 def _password(options: argparse.Namespace) -> str | None:
@@ -147,7 +159,7 @@ def _check(place: Place, options: argparse.Namespace, password: str | None) -> R
     pace = _Pace(options.rate)
     secrets: Sequence[str] = () if password is None else forms(options.user, password)
     connections = Connections(place, options.patience, () if place.unix else secrets)
-    settings: dict[str, Any] = {"sender": options.sender} if options.sender else {}
+    settings: dict[str, Any] = {} if options.sender is None else {"sender": options.sender}
     try:
         verdicts = check_server(
             connections,

@@ -64,7 +64,7 @@ class Connections:
 
 
 class _Careful:
-    """A stream of a check. What goes wrong on our side is raised, so that it is not held against the server."""
+    """A stream of a check. What goes wrong on our side is raised: it is not held against the server."""
 
     def __init__(self, stream: SocketStream, connections: Connections) -> None:
         self._stream = stream
