@@ -37,7 +37,7 @@ def findings(table: str) -> dict[str, str]:
 
 def test_our_own_server_keeps_the_rules(trust: list[str], tmp_path: Path, capsys: Capture) -> None:
     secret = tmp_path / "secret"
-    secret.write_text(f"{PASSWORD}\nanother line\n")
+    secret.write_bytes(f"{PASSWORD}\r\nanother line\r\n".encode())
     mailbox = Guarded()
     with serving(mailbox, "starttls", auth=AuthSettings(["PLAIN"])) as (server, _):
         options = ["--starttls", "--user", "ada", "--password-file", str(secret), *trust, *TO]

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import getpass
 import io
+import json
 import re
 import sys
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,9 +23,12 @@ from peers import nothing_left, serving
 
 from smtp_proto.testing import Script
 from smtp_proto.testing.conformance import Rule, Verdict
+from smtp_transports._cli_text import json_text
+from smtp_transports._report import Report
+from smtp_transports._report_page import page
 from smtp_transports._secrets import forms, without_secrets
 from smtp_transports.auth import AuthSettings
-from smtp_transports.handlers import Mailbox
+from smtp_transports.handlers import Mailbox, printable
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +133,8 @@ def test_a_server_that_repeats_a_password_is_not_quoted(
     shown = str(Script.from_octets([("server", octets + b"\r\n")]))
     said = told(f"{password} {octets!r} {password!r}", f"S: 535 {plain} {around}\n{shown}", secrets)
     assert said.count("<hidden>") >= 5
+    if password.isascii():
+        assert "<hidden>" in told(password.swapcase(), "", secrets)
     for secret in (password, plain, b64encode(octets).decode()):
         assert secret not in said.replace("<hidden>", "")
 
@@ -156,6 +163,55 @@ def test_what_a_hostile_server_says_is_text_everywhere(tmp_path: Path, capsys: C
     assert tree.findall(".//script") == []
     assert not [one for one in tree.iter() if {"src", "onload", "style"} & set(one.attrib)]
     assert r"S: 250 mx.example \x1b[2J</pre><script" in "".join(tree.itertext())
+
+
+# --- Verdicts that somebody made up
+
+SHOULD = Rule("help", "RFC 5321 4.1.1.8", "should", "Answers HELP with 211 or 214.")
+KEPT, UNASKED = Verdict(RULE, "kept"), Verdict(RULE, "not asked", "no reason")
+MUST_BROKEN, SHOULD_BROKEN = Verdict(RULE, "broken", "seen"), Verdict(SHOULD, "broken", "seen")
+
+
+def report_of(*verdicts: Verdict, server: str = "mx.example:25") -> Report:
+    when = datetime(2026, 11, 29, 8, 30, tzinfo=UTC)
+    return Report(server, "SMTP", when, 7, ("a note",), verdicts)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [
+        ([KEPT, UNASKED], 0),
+        ([KEPT, SHOULD_BROKEN, UNASKED], 1),
+        ([SHOULD_BROKEN, MUST_BROKEN], 2),
+        ([UNASKED], 3),
+        ([], 3),
+    ],
+)
+def test_the_exit_code_is_the_worst_that_was_seen(verdicts: list[Verdict], code: int) -> None:
+    report = report_of(*verdicts)
+    assert report.exit_code == report.document()["exit_code"] == code
+    assert len(report.document()["verdicts"]) == len(verdicts)
+
+
+TEXT = st.text(max_size=30) | st.sampled_from(
+    ["</pre><b a='1'>", "]]>", "\x1b[2J", "\u202e", "&amp;", "\ud83d"]
+)
+
+
+@given(TEXT, TEXT, TEXT, TEXT)
+def test_any_text_is_text_in_the_page(server: str, why: str, seen: str, said: str) -> None:
+    report = report_of(
+        Verdict(SHOULD, "not asked", why), Verdict(RULE, "broken", seen, f"C: {said}\n"), server=server
+    )
+    tree = ElementTree.fromstring(page(report).removeprefix("<!DOCTYPE html>"))
+    text = "".join(tree.itertext())
+    for one in (server, why, seen):
+        assert printable(one) in text
+    assert [one.text or "" for one in tree.findall(".//pre/span")] == [
+        printable(line) for line in f"C: {said}\n".splitlines()
+    ]
+    document = json.loads(json_text(report.document()))
+    assert document["server"] == re.sub("[\ud800-\udfff]", "\ufffd", server)
 
 
 # --- The page
