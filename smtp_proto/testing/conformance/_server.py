@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any
 
 from ._rules import Verdict
@@ -27,4 +28,8 @@ def check_server(connect: Connect, **options: Any) -> list[Verdict]:
     with suppress(Exhausted):
         for probe in probes():
             run_probe(check, probe)
+        if asked.examples and find_spec("hypothesis"):
+            from ._server_machine import run_at_random
+
+            run_at_random(check)
     return check.ledger.verdicts(asked)

@@ -94,7 +94,7 @@ def _refused(rule: str, codes: frozenset[int], move: Move, answer: Answer) -> It
     if answer.kind in (2, 3):
         yield Held(rule, False, f"{move.line} was answered {answer}", False)
     elif answer.kind == 5:
-        good = not codes or answer.code in codes | _NOT_YET
+        good = not codes or answer.code in codes or answer.code in _NOT_YET
         yield Held(rule, good, f"{move.line} was answered {answer}, and not {shown(codes)}")
 
 

@@ -58,6 +58,8 @@ class Model:
         """Whether it makes sense to say this now, if only to see it refused."""
         if self.waits_for:
             return move.kind == self.waits_for
+        if move.kind == "RCPT" and self.chunks:
+            return False  # RFC 3030 does not tell what becomes of it
         return move.kind not in ("CONTENT", "RESPONSE")
 
     def forbids(self, move: Move) -> Forbidden | None:

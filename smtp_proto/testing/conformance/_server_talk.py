@@ -48,7 +48,7 @@ class Talk:
 
     def say(self, *pieces: bytes) -> None:
         """Send this, piece by piece. Where the server has hung up, its last words can still be heard."""
-        for piece in pieces:
+        for piece in filter(None, pieces):
             self._said.append(("client", piece))
             with suppress(OSError):
                 self._stream.send_all(piece, self._patience)

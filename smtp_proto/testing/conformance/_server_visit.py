@@ -217,6 +217,7 @@ class Visit:
             if later is None:
                 break
         if answer is not None:
+            self._code = answer.code
             self._hold_all(judge_quit(answer))
             self._keep(self._ends, "stays" if self._was_refused else "")
             self._hold_all(self._closing())

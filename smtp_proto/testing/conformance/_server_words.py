@@ -108,10 +108,15 @@ def raw(move: Move, *needs: str) -> Word:
 
 
 def content(body: bytes, move: Move, *needs: str) -> Word:
-    """A message behind DATA: `body`, dot-stuffed, and its end."""
+    """A message behind DATA."""
+    return raw(stuffed(body, move), "deliver", *needs)
+
+
+def stuffed(body: bytes, move: Move) -> Move:
+    """`move`, with this message: dot-stuffed, and its end."""
     lines = body.split(b"\r\n")
-    stuffed = b"\r\n".join(b"." + each if each.startswith(b".") else each for each in lines)
-    return raw(replace(move, octets=stuffed + b".\r\n", content=body), "deliver", *needs)
+    octets = b"\r\n".join(b"." + each if each.startswith(b".") else each for each in lines)
+    return replace(move, octets=octets + b".\r\n", content=body)
 
 
 def has(needs: Iterable[str], options: ServerOptions, features: Features) -> bool:
