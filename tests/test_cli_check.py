@@ -249,6 +249,15 @@ def test_a_command_line_that_cannot_be_read_has_the_same_exit_code(
     assert "smtp-proto" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["check", "probe"])
+def test_help_tells_the_exit_codes(command: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert "Exit code: 0 " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("way", ["tls", "starttls"])
 def test_who_is_not_trusted_is_not_checked(way: str, tmp_path: Path, capsys: Capture) -> None:
     ca_file, _ = another_authority().write(tmp_path)

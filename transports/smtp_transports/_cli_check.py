@@ -54,7 +54,7 @@ _NEEDS = {
 def add_check(commands: Any) -> None:
     """Add the command to these."""
     parser = commands.add_parser("check", help="hold the rules of the RFCs against a server", epilog=_EPILOG)
-    add_place(parser)
+    add_place(parser, "begin with STARTTLS where it is offered, and check it")
     parser.add_argument("--user", metavar="NAME", help="log in, under TLS; the password is asked for")
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="its first line is the password")
     parser.add_argument("--from", dest="sender", metavar="ADDRESS", help="the sender of the transactions")

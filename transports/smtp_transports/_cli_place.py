@@ -34,8 +34,10 @@ class Place(NamedTuple):
         return SocketStream(sock, Security(context or self.context, server_hostname=self.host))
 
 
-def add_place(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
-    """The arguments that `place_of` reads; the group of those that say when TLS begins."""
+def add_place(parser: argparse.ArgumentParser, starttls: str) -> argparse._MutuallyExclusiveGroup:
+    """The arguments that `place_of` reads; the group of those that say when TLS begins. `starttls`: what
+    that option does.
+    """
     parser.add_argument(
         "server", nargs="?", metavar="HOST[:PORT]", help="port: 25, 465 with --tls, 24 in LMTP"
     )
@@ -45,7 +47,7 @@ def add_place(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGro
     parser.add_argument("--lmtp", action="store_true", help="speak LMTP")
     security = parser.add_mutually_exclusive_group()
     security.add_argument("--tls", action="store_true", help="TLS from the start")
-    security.add_argument("--starttls", action="store_true", help="require STARTTLS")
+    security.add_argument("--starttls", action="store_true", help=starttls)
     parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates, not the system's")
     return security
 

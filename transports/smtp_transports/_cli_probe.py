@@ -31,7 +31,7 @@ def add_probe(commands: Any) -> None:
     parser = commands.add_parser(
         "probe", help="show a server's features, certificate and round-trip time", epilog=_EPILOG
     )
-    security = add_place(parser)
+    security = add_place(parser, "require STARTTLS")
     security.add_argument("--no-starttls", action="store_true", help="stay in the clear")
     parser.add_argument("--domain", metavar="NAME", help="introduce this client as NAME")
     parser.add_argument(
