@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,15 +20,21 @@ def check_server(connect: Connect, **options: Any) -> list[Verdict]:
     which Hypothesis makes smaller where they show something. Two runs ask the same.
 
     Whatever the server does becomes a verdict. Raises `TypeError` and `ValueError` as `ServerOptions` does,
-    and what `connect` raises.
+    and what `connect` raises the first time; when it fails later, the rest is not asked.
     """
     asked = ServerOptions(**options)
     check = Check(connect, asked, Ledger(), Budget(asked))
-    with suppress(Exhausted):
-        for probe in probes():
-            run_probe(check, probe)
-        if asked.examples and find_spec("hypothesis"):
-            from ._server_machine import run_at_random
-
-            run_at_random(check)
+    try:
+        _ask(check)
+    except Exhausted as exc:
+        check.ledger.stopped = str(exc)
     return check.ledger.verdicts(asked)
+
+
+def _ask(check: Check) -> None:
+    for probe in probes():
+        run_probe(check, probe)
+    if check.options.examples > 0 and find_spec("hypothesis"):
+        from ._server_machine import run_at_random
+
+        run_at_random(check)

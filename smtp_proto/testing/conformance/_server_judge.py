@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..._grammar import BASE64, EHLO_NAME
-from ._server_model import Model, shown
+from ._server_model import IN_SEQUENCE, Model, shown
 from ._server_replies import Answer, enhanced_faults, faults
 from ._server_words import NOT_UNDERSTOOD, Move
 
@@ -57,16 +57,23 @@ def judge(model: Model, move: Move, answer: Answer, broken: frozenset[str]) -> I
     forbidden = model.forbids(move)
     if forbidden:
         rule = forbidden.plain if forbidden.plain in broken else forbidden.rule
-        # Two reasons to refuse: either may be told.
-        codes = forbidden.codes if move.want != "refused" else frozenset()
-        yield from _refused(rule, codes, move, answer)
+        if move.want == "understood" and answer.code in (move.codes or NOT_UNDERSTOOD):
+            yield from _worded(move, answer)
+        elif rule:
+            # Where there are two reasons to refuse, either may be told.
+            codes = frozenset() if move.want == "refused" else forbidden.codes
+            yield from _refused(rule, codes, move, answer)
         return
-    yield from _worded(move, answer)
     yield from _in_sequence(model, move, answer)
+    yield from _worded(move, answer)
     if move.kind in _POSITIVE and answer.kind in (2, 3):
-        rule, codes = _POSITIVE[move.kind]
-        rule = rule or move.rule
-        yield Held(rule, answer.code in codes, f"{move.line} was answered {answer}", move.kind != "DATA")
+        rule, expected = _POSITIVE[move.kind]
+        yield Held(
+            rule or move.rule,
+            answer.code in expected,
+            f"{move.line} was answered {answer}",
+            move.kind != "DATA",
+        )
     if move.kind in _HELLOS:
         yield from _hello(model, move, answer)
     if move.kind in ("AUTH", "RESPONSE") and answer.kind == 3:
@@ -114,9 +121,9 @@ def _worded(move: Move, answer: Answer) -> Iterator[Held]:
 
 def _in_sequence(model: Model, move: Move, answer: Answer) -> Iterator[Held]:
     """What is said in its place is not answered 503, whatever came between."""
-    if move.kind not in ("MAIL", "RCPT", "DATA", "BDAT") or move.want == "refused" or not model.greeted:
-        return
-    yield Held(model.demands(move), answer.code != 503, f"{move.line} was answered {answer}", False)
+    rule = model.demands(move)
+    if move.kind in IN_SEQUENCE and move.want != "refused" and model.greeted and rule:
+        yield Held(rule, answer.code != 503, f"{move.line} was answered {answer}", False)
 
 
 def _hello(model: Model, move: Move, answer: Answer) -> Iterator[Held]:

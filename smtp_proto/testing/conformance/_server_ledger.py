@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ._rules import Rule, Verdict
-from ._server_options import ServerOptions
+from ._server_options import ServerOptions, Stream
 from ._server_rules import NEEDS, SERVER_RULES
 
 RULES = {rule.name: rule for rule in SERVER_RULES}
@@ -24,9 +24,7 @@ class RuleBroken(AssertionError):
 
 
 class Exhausted(BaseException):
-    """The bounds are reached: nothing more is asked. No `Exception`: Hypothesis would hold it against the
-    server, and go on.
-    """
+    """Nothing more is asked, and why. No `Exception`: Hypothesis would hold it against the server, and go on."""
 
 
 class Budget:
@@ -35,18 +33,29 @@ class Budget:
     def __init__(self, options: ServerOptions) -> None:
         self._connections = options.max_connections
         self._commands = options.max_commands
+        self._is_first = True
 
-    def connect(self) -> None:
-        """Count a connection. Raises `Exhausted` where there is none left."""
+    def connect(self, connect: Callable[[], Stream]) -> Stream:
+        """A new connection. Raises `Exhausted` where there is none left, and where the server takes no more
+        of them; `OSError` where it does not take the first.
+        """
         self._connections -= 1
         if self._connections < 0:
-            raise Exhausted
+            raise Exhausted("so many connections are not allowed")
+        try:
+            stream = connect()
+        except OSError as exc:
+            if self._is_first:
+                raise
+            raise Exhausted(f"the server took no more connections: {exc}") from exc
+        self._is_first = False
+        return stream
 
     def send(self, commands: int) -> None:
         """Count commands. Raises `Exhausted` where there are not so many left."""
         self._commands -= commands
         if self._commands < 0:
-            raise Exhausted
+            raise Exhausted("so many commands are not allowed")
 
 
 class Ledger:
@@ -56,6 +65,8 @@ class Ledger:
         self._kept: set[str] = set()
         self._broken: dict[str, RuleBroken] = {}
         self._offered: set[str] = set()
+        self.stopped = ""
+        """Why nothing more is asked, where it is not all."""
 
     @property
     def broken(self) -> frozenset[str]:
@@ -96,7 +107,7 @@ class Ledger:
             elif not options.has(need):
                 other = {"lmtp": "LMTP only", "smtp": "SMTP only"}
                 return other.get(need, f"the option {need} does not allow it")
-        return "the server gave no occasion: it refused what comes before"
+        return self.stopped or "the server gave no occasion: it refused what comes before"
 
 
 def _size(seen: RuleBroken) -> tuple[int, int]:

@@ -97,6 +97,13 @@ class ServerMachine(RuleBasedStateMachine):
         else:
             self._do(self._here.end)
 
+    @precondition(can_say)
+    @rule(second=st.booleans())
+    def go_on(self, second: bool) -> None:
+        """What comes next on the way to a message."""
+        move = self._here.move(self._here.model.next_word(second))
+        self._do(lambda: self._here.say(move) if move else self._here.end())
+
     @precondition(can_group)
     @rule(data=st.data(), count=st.integers(1, 5))
     def say_together(self, data: st.DataObject, count: int) -> None:
@@ -107,7 +114,8 @@ class ServerMachine(RuleBasedStateMachine):
         names = [*data.draw(st.lists(inner, min_size=count, max_size=count)), data.draw(last)]
         group = [moves[name] for name in names]
         size = sum(len(move.octets) for move in group)
-        group[-1] = replace(group[-1], cut=data.draw(st.integers(0, size - 1)))
+        cut = data.draw(st.integers(0, size - 1))
+        group[-1] = replace(group[-1], cut=cut, ends="pipelining-pieces" if cut else "")
         self._do(lambda: self._here.say(*group))
 
     @precondition(can_command)
@@ -115,7 +123,14 @@ class ServerMachine(RuleBasedStateMachine):
     def say_anything(self, text: str, cut: int) -> None:
         """An argument that means nothing."""
         octets = b"NOOP " + text.encode() + b"\r\n"
-        move = Move(kind="NOOP", octets=octets, rule="noop-argument", want="accepted", cut=cut)
+        move = Move(
+            kind="NOOP",
+            octets=octets,
+            rule="noop-argument",
+            want="accepted",
+            cut=cut,
+            ends="command-pieces" if cut else "",
+        )
         self._do(lambda: self._here.say(move))
 
     @precondition(can_text)
@@ -130,7 +145,9 @@ class ServerMachine(RuleBasedStateMachine):
     @rule(pieces=_CHUNKS, cut=st.integers(0, 10))
     def say_chunk(self, pieces: list[bytes], cut: int) -> None:
         """A chunk (RFC 3030)."""
-        self._do(lambda: self._here.say(replace(chunk(b"".join(pieces)), cut=cut)))
+        move = chunk(b"".join(pieces))
+        line = move.octets.index(b"\r\n") + 2
+        self._do(lambda: self._here.say(replace(move, cut=line + cut)))
 
     @precondition(can_say)
     @rule()

@@ -16,7 +16,8 @@ from ._server_words import Move
 
 
 class Forbidden(NamedTuple):
-    """Why a command has to be refused here: by which rule, and with which codes; none: any 5yz.
+    """Why a command has to be refused here: by which rule, and with which codes; none: any 5yz. `rule` is
+    empty where it could be one of two, and nothing can be judged.
 
     `plain`: the rule that forbids it anywhere. A server that breaks that one shows nothing of `rule`.
     """
@@ -27,6 +28,7 @@ class Forbidden(NamedTuple):
 
 
 _NEEDS_MAIL = {"RCPT": "rcpt-needs-mail", "DATA": "data-needs-mail", "BDAT": "bdat-needs-mail"}
+IN_SEQUENCE = ("MAIL", "RCPT", "DATA", "BDAT")
 # What says nothing about the transaction, and must not change it.
 _NEUTRAL = ("NOOP", "VRFY", "HELP")
 
@@ -51,8 +53,8 @@ class Model:
     """Nothing more can be said, or judged."""
     _sender_cleared_by: str = ""
     _recipients_cleared_by: str = ""
-    disturbed_by: str = ""
-    """The rule that has something said since MAIL leave the transaction alone."""
+    _disturbances: set[str] = field(default_factory=set)
+    """The rules that have what was said since MAIL leave the transaction alone."""
 
     def takes(self, move: Move) -> bool:
         """Whether it makes sense to say this now, if only to see it refused."""
@@ -62,6 +64,16 @@ class Model:
             return False  # RFC 3030 does not tell what becomes of it
         return move.kind not in ("CONTENT", "RESPONSE")
 
+    def next_word(self, second: bool) -> str:
+        """What comes next on the way to a message. `second`: another recipient first."""
+        if self.waits_for:
+            return "content" if self.waits_for == "CONTENT" else "auth-cancel"
+        if not self.mail:
+            return "mail"
+        if not self.accepted:
+            return "rcpt"
+        return "rcpt-second" if second else "bdat-last" if self.chunks else "data"
+
     def forbids(self, move: Move) -> Forbidden | None:
         """Why the server has to refuse this now, whatever its wording; None if it need not."""
         kind = move.kind
@@ -70,16 +82,24 @@ class Model:
         if kind == "STARTTLS" and self.tls:
             return _forbid("starttls-again")
         if kind == "MAIL" and self.mail:
-            return _forbid("mail-nested", 503)
+            # Where the transaction may be gone by one of two rules, nobody knows by which.
+            plain = "mail-nested" if len(self._disturbances) < 2 else ""
+            return _forbid(self._disturbed_by, 503, plain=plain)
         if kind in _NEEDS_MAIL and not self.mail:
             return _forbid(self._sender_cleared_by, 503, plain=_NEEDS_MAIL[kind])
         return self._forbids_text(kind)
 
     def demands(self, move: Move) -> str:
-        """The rule by which the server must not answer this with 503, where it is not forbidden."""
+        """The rule by which the server must not answer this with 503, where it is not forbidden; `""` where
+        it could be one of two.
+        """
         if move.kind == "MAIL" and self._sender_cleared_by:
             return self._sender_cleared_by
-        return self.disturbed_by or "in-sequence"
+        return self._disturbed_by if self._disturbances else "in-sequence"
+
+    @property
+    def _disturbed_by(self) -> str:
+        return next(iter(self._disturbances)) if len(self._disturbances) == 1 else ""
 
     def _forbids_text(self, kind: str) -> Forbidden | None:
         if kind == "DATA" and self.chunks:
@@ -105,6 +125,8 @@ class Model:
     def follow(self, move: Move, answer: Answer) -> None:
         """Be where the server is after this reply, the last one, to `move`."""
         positive = answer.kind == 2
+        if answer.code == 503 and move.kind in IN_SEQUENCE and not self.forbids(move):
+            self.over = True  # It is somewhere else, and nobody knows where.
         self.waits_for = ""
         if move.kind in ("EHLO", "LHLO", "HELO") and positive:
             self.clear("ehlo-clears")
@@ -120,16 +142,16 @@ class Model:
             self.clear("transaction-ends")
         else:
             self._follow_transaction(move, answer)
-        if self.mail and answer.kind in (4, 5) and move.kind != "BDAT":
-            self.disturbed_by = "refusal-keeps"
+        if self.mail and answer.kind in (4, 5):
+            self._disturbances.add("refusal-keeps")
         elif self.mail and move.kind in _NEUTRAL:
-            self.disturbed_by = "noop-keeps"
+            self._disturbances.add("noop-keeps")
 
     def _follow_transaction(self, move: Move, answer: Answer) -> None:
         positive = answer.kind == 2
         if move.kind == "MAIL" and positive:
-            self.mail, self.disturbed_by, self._sender_cleared_by = move, "", ""
-            self.refused = 0
+            self.mail, self.refused, self._sender_cleared_by = move, 0, ""
+            self._disturbances.clear()
         elif move.kind == "RCPT" and positive:
             self.accepted += 1
             self._recipients_cleared_by = ""
@@ -159,7 +181,8 @@ class Model:
             self._sender_cleared_by = rule
         if self.accepted:
             self._recipients_cleared_by = rule
-        self.mail, self.accepted, self.refused, self.chunks, self.disturbed_by = None, 0, 0, False, ""
+        self.mail, self.accepted, self.refused, self.chunks = None, 0, 0, False
+        self._disturbances.clear()
 
 
 def _forbid(rule: str, *codes: int, plain: str = "") -> Forbidden:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ._server_judge import Held, judge, judge_greeting, judge_quit
@@ -58,8 +58,7 @@ class Visit:
         self._done: list[Move] = []
         self._broken: set[str] = set()
         self.model = Model(check.options.lmtp)
-        check.budget.connect()
-        self._talk = Talk(check.connect(), check.options)
+        self._talk = Talk(check.budget.connect(check.connect), check.options)
         self._greet()
 
     def move(self, name: str) -> Move | None:
@@ -89,7 +88,9 @@ class Visit:
         except RuleBroken as seen:
             if not self._is_group:
                 raise
-            raise self._one_by_one(moves, seen) from None
+            wrong = self._one_by_one(moves, seen)
+            if wrong:
+                raise wrong from None
         if self._is_group:
             self._keep("pipelining-pieces" if moves[-1].cut else "pipelining")
         self._is_group = False
@@ -267,19 +268,34 @@ class Visit:
             self.drop()
             raise seen
 
-    def _one_by_one(self, moves: Iterable[Move], seen: RuleBroken) -> RuleBroken:
-        """Whether the same is wrong if all is said one at a time; if not, it is wrong to say it together."""
-        again = Visit(self._check, self._stops_at)
+    def _one_by_one(self, moves: Sequence[Move], seen: RuleBroken) -> RuleBroken | None:
+        """What is wrong with a group: the same where all of it is said one at a time; if that is right, that
+        it was said together; or, if that is right as well, that it was cut. None if that cannot be told.
+        """
+        before = [(move,) for move in self._done]
+        *first, last = moves
+        whole = replace(last, cut=0, ends="") if last.ends == "pipelining-pieces" else last
+        alone = [(move,) for move in (*first, whole)]
+        rule = "pipelining"
+        wrong, is_over = self._again([*before, *alone], seen)
+        if last.cut and not (wrong or is_over):
+            rule = "pipelining-pieces"
+            wrong, is_over = self._again([*before, (*first, replace(whole, cut=0))], seen)
+        if not (wrong or is_over):
+            wrong = RuleBroken(RULES[rule], f"{seen.detail}; said otherwise it is", seen.dialogue)
+            self._check.ledger.breaks(wrong)
+        return wrong
+
+    def _again(self, groups: Iterable[Sequence[Move]], seen: RuleBroken) -> tuple[RuleBroken | None, bool]:
+        """What is wrong with this in a session of its own, if anything; and whether that ended early."""
+        visit = Visit(self._check, self._stops_at)
+        is_over = False
         try:
-            for move in (*self._done, *moves):
-                if not again.model.over:
-                    again.say(move)
-            again.end()
-        except RuleBroken as alone:
-            return alone
-        if seen.rule.name in again._broken:
-            return seen
-        rule = "pipelining-pieces" if list(moves)[-1].cut else "pipelining"
-        together = RuleBroken(RULES[rule], f"{seen.detail}; one at a time it is right", seen.dialogue)
-        self._check.ledger.breaks(together)
-        return together
+            for moves in groups:
+                is_over = is_over or visit.model.over
+                if not is_over:
+                    visit.say(*moves)
+            visit.end()
+        except RuleBroken as wrong:
+            return wrong, True
+        return (seen if seen.rule.name in visit._broken else None), is_over
