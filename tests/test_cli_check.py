@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -112,6 +113,22 @@ def test_random_sessions_are_tried_too(capsys: Capture) -> None:
         more = document(capsys)
     assert more["commands"] > few["commands"]
     assert not [note for note in more["notes"] if "Hypothesis" in note]
+
+
+def test_in_a_process_of_its_own_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    with serving(Mailbox()) as (server, _):
+        command = [sys.executable, "-bb", "-m", "smtp_transports", "check", at(server), *TO]
+        done = subprocess.run(
+            [*command, "--rate", "inf", "--examples", "2"],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.stderr == ""
+    assert " 0 broken " in done.stdout.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_hypothesis_it_says_what_it_left_out(

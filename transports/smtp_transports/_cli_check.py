@@ -7,6 +7,7 @@ import contextlib
 import getpass
 import importlib.util
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -104,6 +105,8 @@ def _run(options: argparse.Namespace) -> int:
         if options.html is not None:
             # Now, and not when all the work is done, it turns out if that can be written.
             file = stack.enter_context(written(options.html))
+        if options.examples:
+            stack.enter_context(_traceless_hypothesis())
         report = _check(place, options, password)
         if file is not None:
             file.write(page(report))
@@ -114,6 +117,22 @@ def _run(options: argparse.Namespace) -> int:
         for line in report.lines():
             show(line)
     return report.exit_code
+
+
+@contextlib.contextmanager
+def _traceless_hypothesis() -> Iterator[None]:
+    """Hypothesis leaves what it has learned in the current folder; what it learns here is forgotten."""
+    try:
+        from hypothesis.configuration import set_hypothesis_home_dir
+    except ImportError:
+        yield
+        return
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        set_hypothesis_home_dir(folder)
+        try:
+            yield
+        finally:
+            set_hypothesis_home_dir(None)
 
 
 def _check_words(options: argparse.Namespace) -> None:
