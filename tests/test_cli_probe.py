@@ -4,6 +4,7 @@ it, and nothing that a server says does more than be read.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import ssl
@@ -13,7 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import SECONDS, Peer, another_authority, certificates, listening, nothing_left, serving
+import trustme
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+from peers import (
+    SECONDS,
+    Peer,
+    another_authority,
+    certificates,
+    listening,
+    nothing_left,
+    self_made,
+    serving,
+    without_cryptography,
+)
 
 from smtp_proto import Features
 from smtp_transports._cli_place import Place
@@ -104,57 +118,130 @@ def test_lmtp_and_unix_sockets_are_probed_too(tmp_path: Path, capsys: Capture) -
     assert shown["In the clear"][0] == "250 mx.example"
 
 
-def with_certificate(*names: str, **validity: Any) -> Any:
+def context_of(leaf: trustme.LeafCert) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificates().authority.issue_cert(*names, **validity).configure_cert(context)
+    leaf.configure_cert(context)
     return context
 
 
+def with_certificate(*names: str, **validity: Any) -> ssl.SSLContext:
+    return context_of(certificates().authority.issue_cert(*names, **validity))
+
+
+def unknown_to_all(*names: str) -> ssl.SSLContext:
+    return context_of(another_authority().authority.issue_cert(*names))
+
+
+def for_clients() -> ssl.SSLContext:
+    """Its name is never judged: OpenSSL has seen enough before."""
+    return context_of(self_made(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])))
+
+
+def broken() -> ssl.SSLContext:
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    access = x509.UnrecognizedExtension(ExtensionOID.AUTHORITY_INFORMATION_ACCESS, b"0\x80")
+    return context_of(self_made(names, access))
+
+
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
-CERTIFICATES: list[tuple[Callable[[], Any], str, str]] = [
-    (lambda: another_authority().server, r"no: (unable to get local|self-signed).*", "yes"),
+UNKNOWN = "no: (unable to get local|self-signed).*"
+CERTIFICATES: list[tuple[Callable[[], ssl.SSLContext], str, str]] = [
+    (lambda: unknown_to_all("localhost"), UNKNOWN, "yes"),
+    (lambda: unknown_to_all("elsewhere.example", "127.0.0.1"), UNKNOWN, "no"),
     (lambda: with_certificate("localhost", not_after=YESTERDAY), "no: certificate has expired", "yes"),
     (lambda: with_certificate("elsewhere.example"), "yes", "no"),
     (lambda: with_certificate("*.elsewhere.example", not_after=YESTERDAY), "no: .*expired", "no"),
+    (for_clients, UNKNOWN, "not known"),
+    (broken, UNKNOWN, "yes"),
 ]
 
 
+@pytest.mark.parametrize("library", [True, False])
 @pytest.mark.parametrize(("context", "trusted", "fits"), CERTIFICATES)
 @pytest.mark.parametrize("tls", [True, False])
 def test_a_certificate_that_is_no_good_is_shown_all_the_same(
-    context: Callable[[], Any], trusted: str, fits: str, tls: bool, trust: list[str], capsys: Capture
+    context: Callable[[], ssl.SSLContext],
+    trusted: str,
+    fits: str,
+    tls: bool,
+    library: bool,
+    trust: list[str],
+    capsys: Capture,
 ) -> None:
-    with serving(Handler(), context=context(), tls=tls) as (server, _):
-        options = ["--tls"] if tls else []
-        assert main(["probe", place(server), *options, *trust]) == 1
+    arguments = ["probe", *trust, *(["--tls"] if tls else [])]
+    installed = contextlib.nullcontext() if library else without_cryptography()
+    with serving(Handler(), context=context(), tls=tls) as (server, _), installed:
+        assert main([*arguments, place(server)]) == 1
         shown = said(capsys)
-        assert main(["probe", place(server), *options, *trust, "--json"]) == 1
+        assert main([*arguments, place(server), "--json"]) == 1
         document = json.loads(capsys.readouterr().out)
     found = {name: value.strip() for name, value in rows(shown["TLS"]).items()}
     assert re.fullmatch(trusted, found["trusted"])
     assert found["for this name"] == fits
-    assert ("expired" in found["valid until"]) is ("expired" in trusted)
     assert {"Under TLS", "Round trip", "QUIT"} <= set(shown)
     assert "It ended early" not in shown
     assert document["tls"]["is_trusted"] is (trusted == "yes")
-    assert document["tls"]["fits_name"] is (fits == "yes")
+    assert document["tls"]["fits_name"] is {"yes": True, "no": False, "not known": None}[fits]
+    assert document["tls"]["sha256"] == found["SHA-256"]
     assert (document["problem"], document["is_fine"]) == (None, False)
+    if library and context is broken:
+        assert found["certificate"] == "cannot be read"
+    elif library or "yes" in (trusted, fits):
+        assert ("expired" in found["valid until"]) is ("expired" in trusted)
+    else:
+        assert found["certificate"] == "not verified: smtp-proto[cli] shows more"
+    assert (document["tls"]["certificate"] is None) is ("certificate" in found)
 
 
-def test_who_takes_one_connection_only_has_shown_what_it_showed(trust: list[str], capsys: Capture) -> None:
+@pytest.mark.parametrize(
+    ("host", "names", "fits"),
+    [
+        ("localhost", ["LOCALHOST"], True),
+        ("127.0.0.1", ["localhost"], False),
+        ("127.0.0.1", ["127.0.0.1"], True),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_openssl_judges_the_name(
+    host: str, names: list[str], fits: bool, known: bool, trust: list[str], capsys: Capture
+) -> None:
+    context = (with_certificate if known else unknown_to_all)(*names)
+    with serving(Handler(), context=context) as (server, _):
+        main(["probe", f"{host}:{server.address[1]}", *trust, "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert (document["tls"]["is_trusted"], document["tls"]["fits_name"]) == (known, fits)
+
+
+def test_a_context_that_was_asked_about_any_name_judges_names_again() -> None:
+    with serving(Handler(), context=with_certificate("elsewhere.example")) as (server, _):
+        there = Place("localhost", server.address[1], None, False, False, certificates().client)
+        assert probe(there).fits is False
+        assert probe(there).fits is False
+
+
+@pytest.mark.parametrize(
+    ("context", "shown_first"),
+    [
+        (lambda: unknown_to_all("localhost"), "not trusted: "),
+        (lambda: with_certificate("elsewhere.example"), "not for this name"),
+    ],
+)
+def test_who_takes_one_connection_only_has_shown_what_it_showed(
+    context: Callable[[], ssl.SSLContext], shown_first: str, trust: list[str], capsys: Capture
+) -> None:
     def play(peer: Peer) -> None:
         peer.greet()
         peer.hear(b"STARTTLS")
         peer.say(b"220 go")
         with pytest.raises(OSError, match="alert"):
-            peer.start_tls(another_authority().server, server_side=True)
+            peer.start_tls(context(), server_side=True)
 
     with listening(play) as (_, port):
         # Who connects again waits in vain.
-        assert main(["probe", f"localhost:{port}", "--timeout", "1", *trust]) == 1
+        assert main(["probe", f"localhost:{port}", "--timeout", "0.5", *trust]) == 1
     shown = said(capsys)
     assert shown["Greeting"] == ["220 mx.example ESMTP"]
-    assert shown["TLS"][0].startswith("not trusted: ")
+    assert shown["TLS"][0].startswith(shown_first)
     assert "certificate verify failed" in shown["It ended early"][0]
 
 

@@ -18,6 +18,7 @@ from ._probe import Offer, Probe, Security, probe
 _SECONDS = 30.0
 _MIB = 2**20
 _HEADING, _GOOD, _BAD = "bold", "green", "bold red"
+_FITS = {True: (_GOOD, "yes"), False: (_BAD, "no"), None: (_BAD, "not known")}
 
 _EPILOG = (
     "It says EHLO, STARTTLS where that is offered, NOOP five times and QUIT. Exit code: 0 all is well, 1 the "
@@ -73,9 +74,9 @@ def _lines(place: Place, found: Probe, now: datetime) -> Iterator[Spans]:
     if found.tls:
         yield from _heading("TLS")
         yield from _tls(found, found.tls, now)
-    elif found.distrust:
+    elif found.distrust or found.fits is False:
         yield from _heading("TLS")
-        yield [(_BAD, f"  not trusted: {found.distrust}")]
+        yield [(_BAD, f"  not trusted: {found.distrust}" if found.distrust else "  not for this name")]
     if found.secured:
         yield from _heading("Under TLS")
         yield from _offer(found.secured)
@@ -145,13 +146,13 @@ def _tls(found: Probe, tls: Security, now: datetime) -> Iterator[Spans]:
         [("", "  protocol"), ("", tls.version)],
         [("", "  cipher"), ("", f"{tls.cipher}, {tls.bits} bits")],
         [("", "  trusted"), (_BAD, f"no: {found.distrust}") if found.distrust else (_GOOD, "yes")],
+        [("", "  for this name"), _FITS[found.fits]],
     ]
     if tls.certificate is None:
-        rows.append([("", "  certificate"), (_BAD, "cannot be read")])
+        rows.append([("", "  certificate"), (_BAD, tls.unread)])
     else:
-        fits = (_GOOD, "yes") if tls.fits else (_BAD, "no")
-        rows += [[("", "  for this name"), fits], *_certificate(tls.certificate, now)]
-    yield from columns(rows)
+        rows += _certificate(tls.certificate, now)
+    yield from columns([*rows, [("", "  SHA-256"), ("", tls.sha256)]])
 
 
 def _certificate(certificate: Certificate, now: datetime) -> Iterator[list[tuple[str, str]]]:
@@ -164,7 +165,6 @@ def _certificate(certificate: Certificate, now: datetime) -> Iterator[list[tuple
     is_over = certificate.not_after < now
     until = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC, " + ("expired" if is_over else f"{left} days left")
     yield [("", "  valid until"), (_BAD if is_over else "", until)]
-    yield [("", "  SHA-256"), ("", certificate.sha256)]
 
 
 def _name(pairs: tuple[tuple[str, str], ...]) -> str:
@@ -218,7 +218,8 @@ def _tls_document(found: Probe, tls: Security) -> dict[str, Any]:
         "cipher": tls.cipher,
         "bits": tls.bits,
         "is_trusted": not found.distrust,
-        "fits_name": tls.fits,
+        "fits_name": found.fits,
+        "sha256": tls.sha256,
         "certificate": certificate
         and {
             "subject": certificate.subject,
@@ -227,6 +228,5 @@ def _tls_document(found: Probe, tls: Security) -> dict[str, Any]:
             "addresses": certificate.addresses,
             "not_before": certificate.not_before.isoformat(),
             "not_after": certificate.not_after.isoformat(),
-            "sha256": certificate.sha256,
         },
     }

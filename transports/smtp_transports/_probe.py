@@ -1,16 +1,18 @@
 """What a server shows to whoever asks politely: its greeting, what it offers, its certificate.
 
-A certificate that nobody vouches for is shown, too. OpenSSL ends the handshake where it does not trust, so
-that takes a second connection, on which nothing is trusted and no secret is said.
+A certificate that nobody vouches for is shown, too, and one for another name. OpenSSL judges both, and ends
+the handshake where it does not trust: what it was not asked yet takes further connections, two at most. No
+secret is said on any.
 """
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from smtp_proto import (
@@ -34,6 +36,11 @@ from ._sockets import SocketStream
 # So many NOOPs are timed.
 _ROUND_TRIPS = 5
 
+# Of OpenSSL, for which the `ssl` module has no names: X509_V_ERR_HOSTNAME_MISMATCH and
+# X509_V_ERR_IP_ADDRESS_MISMATCH, and X509_V_FLAG_NO_CHECK_TIME.
+_MISMATCHES = (62, 64)
+_NO_CHECK_TIME = 0x200000
+
 
 class Offer(NamedTuple):
     """The answer to EHLO, LHLO or HELO."""
@@ -48,10 +55,17 @@ class Security(NamedTuple):
     version: str
     cipher: str
     bits: int
+    octets: bytes
+    """The certificate, in DER."""
     certificate: Certificate | None
-    """None where it cannot be read."""
-    fits: bool
-    """Whether the certificate is for the name that was asked for."""
+    """What that says."""
+    unread: str
+    """Why this is not known; else empty."""
+
+    @property
+    def sha256(self) -> str:
+        """The fingerprint of the certificate, in hexadecimal."""
+        return hashlib.sha256(self.octets).hexdigest()
 
 
 @dataclass(slots=True)
@@ -69,11 +83,13 @@ class Probe:
     goodbye: Reply | None = None
     problem: str = ""
     distrust: str = ""
+    fits: bool | None = None
+    """Whether the certificate is for the name that was asked for; None where OpenSSL did not judge that."""
 
     @property
     def is_fine(self) -> bool:
         """Whether all went well, the certificate included."""
-        return not self.problem and not self.distrust and (self.tls is None or self.tls.fits)
+        return not self.problem and not self.distrust and (self.tls is None or self.fits is True)
 
 
 def probe(
@@ -91,29 +107,55 @@ def probe(
     """
 
     def talk(context: ssl.SSLContext) -> tuple[Probe, SMTPError | None]:
-        context.check_hostname = False  # the name is judged apart
         stream = place.open(seconds, context)
         try:
             return _Talk(place, stream, seconds, clock).hold(domain or own_name(stream.sock), starttls)
         finally:
             stream.close()
 
+    def again(found: Probe, context: ssl.SSLContext) -> Probe:
+        with suppress(OSError, SMTPError):  # without this one there is what the others had
+            seen, _ = talk(context)
+            return replace(
+                found if found.tls or not seen.tls else seen,
+                tls=seen.tls or found.tls,
+                distrust=found.distrust or seen.distrust,
+                fits=seen.fits if found.fits is None else found.fits,
+            )
+        return found
+
     found, failure = talk(place.context)
+    if found.fits is False:
+        with _any_name(place.context) as context:
+            found = again(found, context)
     if found.distrust:
-        with suppress(OSError, SMTPError):  # without a second one there is what the first had
-            seen, _ = talk(_trusting())
-            seen.distrust = found.distrust
-            return seen if seen.tls else found
-    elif failure and not found.greeting:
+        found = again(found, _trusting(None))
+        if found.tls and found.fits is None:
+            found = again(found, _trusting(found.tls.octets))
+    elif failure and not found.greeting and found.fits is None:
         raise failure
     return found
 
 
-def _trusting() -> ssl.SSLContext:
-    """For who wants to see any certificate."""
-    context = ssl.create_default_context()
+@contextmanager
+def _any_name(context: ssl.SSLContext) -> Iterator[ssl.SSLContext]:
+    """The context as it is, but for the check of the name."""
     context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
+    try:
+        yield context
+    finally:
+        context.check_hostname = True
+
+
+def _trusting(octets: bytes | None) -> ssl.SSLContext:
+    """For who wants to see any certificate; or to ask if this one is for the name, whatever else is wrong."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if octets is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.load_verify_locations(cadata=octets)
+        context.verify_flags = ssl.VerifyFlags(ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME)
     return context
 
 
@@ -140,7 +182,7 @@ class _Talk:
         except SMTPError as exc:
             failure = exc
             found.problem = str(exc)
-            found.distrust = _distrust(exc)
+            self._blame(exc.__cause__)
         if found.greeting:
             found.goodbye = self._driver.run(ops.quit(self._conn))
         return found, failure
@@ -185,15 +227,19 @@ class _Talk:
 
     def _security(self) -> Security:
         tls = self._stream.ssl_object
+        self._found.fits = tls.context.check_hostname or None
         name, _, bits = tls.cipher()
+        certificate, unread = None, ""
         try:
-            certificate = read_certificate(tls.getpeercert(binary_form=True) or b"")
-        except ValueError:
-            return Security(tls.version(), name, bits, None, fits=False)
-        return Security(tls.version(), name, bits, certificate, certificate.fits(self._place.host))
+            certificate = read_certificate(tls)
+        except ValueError as exc:
+            unread = str(exc)
+        return Security(tls.version(), name, bits, tls.getpeercert(binary_form=True), certificate, unread)
 
-
-def _distrust(exc: SMTPError) -> str:
-    """Why the certificate was not trusted, if that was it."""
-    cause = exc.__cause__
-    return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else ""
+    def _blame(self, cause: BaseException | None) -> None:
+        """Note what is wrong with the certificate, if that was it."""
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            if cause.verify_code in _MISMATCHES:
+                self._found.fits = False
+            else:
+                self._found.distrust = cause.verify_message
