@@ -220,28 +220,31 @@ def test_a_context_that_was_asked_about_any_name_judges_names_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "shown_first"),
+    ("context", "first"),
     [
         (lambda: unknown_to_all("localhost"), "not trusted: "),
         (lambda: with_certificate("elsewhere.example"), "not for this name"),
     ],
 )
+@pytest.mark.parametrize("tls", [True, False])
 def test_who_takes_one_connection_only_has_shown_what_it_showed(
-    context: Callable[[], ssl.SSLContext], shown_first: str, trust: list[str], capsys: Capture
+    context: Callable[[], ssl.SSLContext], first: str, tls: bool, trust: list[str], capsys: Capture
 ) -> None:
     def play(peer: Peer) -> None:
-        peer.greet()
-        peer.hear(b"STARTTLS")
-        peer.say(b"220 go")
+        if not tls:
+            peer.greet()
+            peer.hear(b"STARTTLS")
+            peer.say(b"220 go")
         with pytest.raises(OSError, match="alert"):
             peer.start_tls(context(), server_side=True)
 
     with listening(play) as (_, port):
         # Who connects again waits in vain.
-        assert main(["probe", f"localhost:{port}", "--timeout", "0.5", *trust]) == 1
+        options = ["--timeout", "0.5", *trust, *(["--tls"] if tls else [])]
+        assert main(["probe", f"localhost:{port}", *options]) == 1
     shown = said(capsys)
-    assert shown["Greeting"] == ["220 mx.example ESMTP"]
-    assert shown["TLS"][0].startswith(shown_first)
+    assert ("Greeting" in shown) is not tls
+    assert shown["TLS"][0].startswith(first)
     assert "certificate verify failed" in shown["It ended early"][0]
 
 

@@ -19,7 +19,7 @@ from smtp_proto import Ehlo, Rcpt
 
 from ._cli_connections import Connections
 from ._cli_place import Place, add_place, check_seconds, place_of
-from ._cli_text import EXIT_UNKNOWN, json_text, printer
+from ._cli_text import EXIT_UNKNOWN, put_out
 from ._places import own_name
 from ._secrets import forms, without_secrets
 
@@ -74,8 +74,6 @@ def add_check(commands: Any) -> None:
     parser.add_argument("--many-recipients", action="store_true", help="see if 100 fit in a transaction")
     parser.add_argument("--attack", action="store_true", help="try to smuggle and inject, too")
     _add_bounds(parser)
-    parser.add_argument("--domain", metavar="NAME", help="introduce this client as NAME")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page for a browser")
     parser.set_defaults(run=_run, failed=EXIT_UNKNOWN)
 
@@ -110,12 +108,7 @@ def _run(options: argparse.Namespace) -> int:
         report = _check(place, options, password)
         if file is not None:
             file.write(page(report))
-    if options.json:
-        print(json_text(report.document()))
-    else:
-        show = printer()
-        for line in report.lines():
-            show(line)
+    put_out(report.document(), report.lines(), as_json=options.json)
     return report.exit_code
 
 
@@ -203,7 +196,7 @@ def _check(place: Place, options: argparse.Namespace, password: str | None) -> R
         pace.clear()
     return Report(
         server=str(place),
-        protocol="LMTP" if place.lmtp else "SMTP",
+        protocol=place.protocol,
         when=datetime.now(UTC),
         commands=pace.commands,
         notes=tuple(_notes(options)),

@@ -28,6 +28,11 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         return shown((self.host, self.port)) if self.unix is None else self.unix
 
+    @property
+    def protocol(self) -> str:
+        """What is spoken there."""
+        return "LMTP" if self.lmtp else "SMTP"
+
     def open(self, seconds: float, context: ssl.SSLContext | None = None) -> SocketStream:
         """Connect; TLS is not begun yet. `context`: instead of this one. Raises `OSError`."""
         sock = connected(socket, self.host, self.port, self.unix, seconds)
@@ -35,8 +40,8 @@ class Place(NamedTuple):
 
 
 def add_place(parser: argparse.ArgumentParser, starttls: str) -> argparse._MutuallyExclusiveGroup:
-    """The arguments that `place_of` reads; the group of those that say when TLS begins. `starttls`: what
-    that option does.
+    """The arguments of who asks a server, most of them for `place_of`; the group of those that say when TLS
+    begins. `starttls`: what that option does.
     """
     parser.add_argument(
         "server", nargs="?", metavar="HOST[:PORT]", help="port: 25, 465 with --tls, 24 in LMTP"
@@ -49,6 +54,8 @@ def add_place(parser: argparse.ArgumentParser, starttls: str) -> argparse._Mutua
     security.add_argument("--tls", action="store_true", help="TLS from the start")
     security.add_argument("--starttls", action="store_true", help=starttls)
     parser.add_argument("--ca-file", metavar="FILE", help="trust these certificates, not the system's")
+    parser.add_argument("--domain", metavar="NAME", help="introduce this client as NAME")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     return security
 
 

@@ -12,7 +12,7 @@ from smtp_proto import Features, Reply
 
 from ._certificate import Certificate
 from ._cli_place import Place, add_place, check_seconds, place_of
-from ._cli_text import SAYS, Spans, columns, json_text, printer
+from ._cli_text import SAYS, Spans, columns, minute, put_out
 from ._probe import Offer, Probe, Security, probe
 
 _SECONDS = 30.0
@@ -34,11 +34,9 @@ def add_probe(commands: Any) -> None:
     )
     security = add_place(parser, "require STARTTLS")
     security.add_argument("--no-starttls", action="store_true", help="stay in the clear")
-    parser.add_argument("--domain", metavar="NAME", help="introduce this client as NAME")
     parser.add_argument(
         "--timeout", type=float, default=_SECONDS, metavar="SECONDS", help="for each step (default: 30)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.set_defaults(run=_run)
 
 
@@ -51,12 +49,7 @@ def _run(options: argparse.Namespace) -> int:
         starttls="required" if options.starttls else "never" if options.no_starttls else "opportunistic",
         seconds=options.timeout,
     )
-    if options.json:
-        print(json_text(_document(place, found)))
-    else:
-        show = printer()
-        for line in _lines(place, found, datetime.now(UTC)):
-            show(line)
+    put_out(_document(place, found), _lines(place, found, datetime.now(UTC)), as_json=options.json)
     return 0 if found.is_fine else 1
 
 
@@ -64,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _lines(place: Place, found: Probe, now: datetime) -> Iterator[Spans]:
-    yield [(_HEADING, f"{place}, {'LMTP' if place.lmtp else 'SMTP'}")]
+    yield [(_HEADING, f"{place}, {place.protocol}")]
     if found.greeting:
         yield from _heading("Greeting")
         yield from _reply(found.greeting)
@@ -160,10 +153,10 @@ def _certificate(certificate: Certificate, now: datetime) -> Iterator[list[tuple
     for name in (*certificate.domains, *certificate.addresses):
         yield [("", "  name"), ("", name)]
     yield [("", "  issuer"), ("", _name(certificate.issuer))]
-    yield [("", "  valid from"), ("", f"{certificate.not_before:%Y-%m-%d %H:%M} UTC")]
+    yield [("", "  valid from"), ("", minute(certificate.not_before))]
     left = (certificate.not_after - now).days
     is_over = certificate.not_after < now
-    until = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC, " + ("expired" if is_over else f"{left} days left")
+    until = f"{minute(certificate.not_after)}, {'expired' if is_over else f'{left} days left'}"
     yield [("", "  valid until"), (_BAD if is_over else "", until)]
 
 
@@ -182,7 +175,7 @@ def _round_trip(seconds: list[float]) -> str:
 def _document(place: Place, found: Probe) -> dict[str, Any]:
     return {
         "server": str(place),
-        "protocol": "LMTP" if place.lmtp else "SMTP",
+        "protocol": place.protocol,
         "greeting": _reply_document(found.greeting),
         "in_the_clear": _offer_document(found.clear),
         "tls": _tls_document(found, found.tls) if found.tls else None,

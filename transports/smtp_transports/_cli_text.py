@@ -8,7 +8,8 @@ import contextlib
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from .handlers import printable
@@ -35,6 +36,21 @@ def printer() -> Callable[[Spans], None]:
                 Text.assemble(*((printable(text), style) for style, text in spans))
             )
     return lambda spans: print("".join(printable(text) for _, text in spans))
+
+
+def put_out(document: Any, lines: Iterable[Spans], *, as_json: bool) -> None:
+    """Print the one for programs, or the other for people."""
+    if as_json:
+        print(json_text(document))
+    else:
+        show = printer()
+        for line in lines:
+            show(line)
+
+
+def minute(when: datetime) -> str:
+    """A time in UTC, for people."""
+    return f"{when:%Y-%m-%d %H:%M} UTC"
 
 
 def columns(rows: Sequence[Spans]) -> list[Spans]:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from smtp_proto.testing.conformance import Finding, Level, Verdict
 
-from ._cli_text import EXIT_KEPT, EXIT_MUST, EXIT_SHOULD, EXIT_UNKNOWN, SAYS, Spans, columns
+from ._cli_text import EXIT_KEPT, EXIT_MUST, EXIT_SHOULD, EXIT_UNKNOWN, SAYS, Spans, columns, minute
 
 _HEADING, _QUIET = "bold", "dim"
+_STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "none": _QUIET}
 
 
 class Report(NamedTuple):
@@ -42,18 +43,27 @@ class Report(NamedTuple):
         return EXIT_KEPT if self.found("kept") else EXIT_UNKNOWN
 
     @property
+    def figures(self) -> dict[str, int]:
+        """How many verdicts there are of each kind."""
+        return {
+            "kept": len(self.found("kept")),
+            "broken_must": len(self.found("broken", "must")),
+            "broken_should": len(self.found("broken", "should")),
+            "not_asked": len(self.found("not asked")),
+        }
+
+    @property
     def summary(self) -> str:
         """In one line."""
-        musts, shoulds = self.found("broken", "must"), self.found("broken", "should")
+        kept, musts, shoulds, not_asked = self.figures.values()
         return (
-            f"{len(self.verdicts)} rules: {len(self.found('kept'))} kept, {len(musts) + len(shoulds)} broken "
-            f"({len(musts)} must, {len(shoulds)} should), {len(self.found('not asked'))} not asked; "
-            f"{self.commands} commands."
+            f"{len(self.verdicts)} rules: {kept} kept, {musts + shoulds} broken "
+            f"({musts} must, {shoulds} should), {not_asked} not asked; {self.commands} commands."
         )
 
     def lines(self) -> Iterator[Spans]:
         """For people."""
-        yield [(_HEADING, f"{self.server}, {self.protocol}, {self.when:%Y-%m-%d %H:%M} UTC")]
+        yield [(_HEADING, f"{self.server}, {self.protocol}, {minute(self.when)}")]
         yield from ([("", note)] for note in self.notes)
         yield [("", "")]
         yield from columns([_row(verdict) for verdict in self.verdicts])
@@ -70,12 +80,7 @@ class Report(NamedTuple):
             "date": self.when.isoformat(timespec="seconds"),
             "commands": self.commands,
             "notes": self.notes,
-            "summary": {
-                "kept": len(self.found("kept")),
-                "broken_must": len(self.found("broken", "must")),
-                "broken_should": len(self.found("broken", "should")),
-                "not_asked": len(self.found("not asked")),
-            },
+            "summary": self.figures,
             "exit_code": self.exit_code,
             "verdicts": [
                 {
@@ -92,15 +97,15 @@ class Report(NamedTuple):
         }
 
 
-def style_of(verdict: Verdict) -> str:
-    """Green, red for a broken must, yellow for a broken should."""
+def kind_of(verdict: Verdict) -> str:
+    """Good, bad for a broken must, warn for a broken should, or none: its class on the page."""
     if verdict.finding == "broken":
-        return "bold red" if verdict.rule.level == "must" else "yellow"
-    return "green" if verdict.finding == "kept" else _QUIET
+        return "bad" if verdict.rule.level == "must" else "warn"
+    return "good" if verdict.finding == "kept" else "none"
 
 
 def _row(verdict: Verdict) -> Spans:
-    rule, style = verdict.rule, style_of(verdict)
+    rule, style = verdict.rule, _STYLES[kind_of(verdict)]
     why = f": {verdict.detail}" if verdict.finding == "not asked" and verdict.detail else ""
     return [("", rule.name), ("", rule.section), ("", rule.level), (style, f"{verdict.finding}{why}")]
 
@@ -108,7 +113,7 @@ def _row(verdict: Verdict) -> Spans:
 def _broken(verdict: Verdict) -> Iterator[Spans]:
     rule = verdict.rule
     yield [("", "")]
-    yield [(style_of(verdict), f"{rule.name}, {rule.section}, {rule.level}")]
+    yield [(_STYLES[kind_of(verdict)], f"{rule.name}, {rule.section}, {rule.level}")]
     yield [("", f"  {rule.text}")]
     for line in verdict.detail.splitlines():
         yield [("", f"  Seen: {line}")]

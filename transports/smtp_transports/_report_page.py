@@ -12,7 +12,8 @@ from typing import IO
 
 from smtp_proto.testing.conformance import Verdict
 
-from ._report import Report
+from ._cli_text import minute
+from ._report import Report, kind_of
 from .handlers import printable
 
 # Nothing may be loaded, even if an escape were forgotten.
@@ -37,7 +38,7 @@ def page(report: Report) -> str:
             "</head>",
             "<body>",
             f"<h1>{_text(title)}</h1>",
-            f'<p class="quiet">{report.when:%Y-%m-%d %H:%M} UTC, {report.commands} commands</p>',
+            f'<p class="quiet">{minute(report.when)}, {report.commands} commands</p>',
             *(f'<p class="quiet">{_text(note)}</p>' for note in report.notes),
             *_figures(report),
             *_broken(report),
@@ -53,12 +54,12 @@ def _text(text: str) -> str:
 
 
 def _figures(report: Report) -> Iterator[str]:
-    musts, shoulds = len(report.found("broken", "must")), len(report.found("broken", "should"))
+    kept, musts, shoulds, not_asked = report.figures.values()
     yield '<ul class="figures">'
-    yield f'<li class="good"><b>{len(report.found("kept"))}</b>kept</li>'
+    yield f'<li class="good"><b>{kept}</b>kept</li>'
     yield f'<li class="{"bad" if musts else ""}"><b>{musts}</b>must, broken</li>'
     yield f'<li class="{"warn" if shoulds else ""}"><b>{shoulds}</b>should, broken</li>'
-    yield f"<li><b>{len(report.found('not asked'))}</b>not asked</li>"
+    yield f"<li><b>{not_asked}</b>not asked</li>"
     yield "</ul>"
 
 
@@ -68,7 +69,7 @@ def _broken(report: Report) -> Iterator[str]:
         yield "<h2>Broken</h2>"
     for verdict in broken:
         rule = verdict.rule
-        yield f'<article id="{_text(rule.name)}" class="{_kind(verdict)}">'
+        yield f'<article id="{_text(rule.name)}" class="{kind_of(verdict)}">'
         yield f"<header><h3>{_text(rule.name)}</h3>{_badge(verdict, rule.level)}"
         yield f'<span class="quiet">{_text(rule.section)}</span></header>'
         yield f"<p>{_text(rule.text)}</p>"
@@ -108,13 +109,7 @@ def _row(verdict: Verdict) -> str:
 
 
 def _badge(verdict: Verdict, text: str) -> str:
-    return f'<span class="badge {_kind(verdict)}">{_text(text)}</span>'
-
-
-def _kind(verdict: Verdict) -> str:
-    if verdict.finding == "broken":
-        return "bad" if verdict.rule.level == "must" else "warn"
-    return "good" if verdict.finding == "kept" else "none"
+    return f'<span class="badge {kind_of(verdict)}">{_text(text)}</span>'
 
 
 @contextlib.contextmanager
