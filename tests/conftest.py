@@ -4,6 +4,7 @@ for secrets that get out.
 
 import gc
 import os
+from pathlib import Path
 
 import leaks
 import pytest
@@ -23,6 +24,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(leaks)
+
+
+@pytest.fixture
+def trust(tmp_path: Path) -> list[str]:
+    """What tells the command line that the certificate of `peers` is a good one."""
+    from peers import certificates  # which not every test needs
+
+    return ["--ca-file", certificates().write(tmp_path)[0]]
 
 
 def pytest_collection_finish() -> None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from smtp_transports._client import Client
 from smtp_transports._server import Server
@@ -157,6 +163,27 @@ class Certificates:
         self.authority.cert_pem.write_to_path(ca)
         self.leaf.private_key_and_cert_chain_pem.write_to_path(server)
         return str(ca), str(server)
+
+
+def self_made(
+    *extensions: x509.ExtensionType, subject: Sequence[x509.NameAttribute[Any]] = ()
+) -> trustme.LeafCert:
+    """A certificate such as no authority makes. Only its own key vouches for it."""
+    key, name, day = ec.generate_private_key(ec.SECP256R1()), x509.Name(subject), timedelta(1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(datetime.now(UTC) - day).not_valid_after(datetime.now(UTC) + day)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return trustme.LeafCert(secret, builder.sign(key, SHA256()).public_bytes(Encoding.PEM), [])
+
+
+@contextmanager
+def without_cryptography() -> Iterator[None]:
+    """As where the library is not installed."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(sys.modules, "cryptography", None)
+        yield
 
 
 certificates = cache(Certificates)

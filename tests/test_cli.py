@@ -34,7 +34,8 @@ from peers import (
 
 from smtp_proto import Features, Mail, Rcpt, Reply
 from smtp_proto.ops import Session
-from smtp_transports import blocking, cli
+from smtp_transports import blocking
+from smtp_transports._cli_place import host_and_port, shown
 from smtp_transports.cli import main
 from smtp_transports.handlers import Mailbox, Message
 
@@ -639,8 +640,8 @@ def test_a_server_may_have_a_certificate(
 
 
 def test_an_ipv6_address_is_written_so_that_it_can_be_used() -> None:
-    assert cli._place(("::1", 25, 0, 0)) == "[::1]:25"
-    assert cli._host_and_port(cli._place(("::1", 25, 0, 0))) == ("::1", 25)
+    assert shown(("::1", 25, 0, 0)) == "[::1]:25"
+    assert host_and_port(shown(("::1", 25, 0, 0))) == ("::1", 25)
 
 
 def test_a_server_puts_back_the_signal_handler() -> None:

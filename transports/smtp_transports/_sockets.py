@@ -215,12 +215,9 @@ class Sockets(NamedTuple):
         conn, context, policy = introducing(tls, starttls, context, lmtp, limits, line_ends)
         if stream is None:
             if sock is None:
+                port = port or default_port(tls=tls, lmtp=lmtp)
                 seconds = seconds_for(conn.timer, timeouts)
-                if unix is not None:
-                    sock = self._connect_unix(os.fspath(unix), seconds)
-                else:
-                    port = port or default_port(tls=tls, lmtp=lmtp)
-                    sock = self._connect_tcp(host, port, seconds, local_address)
+                sock = connected(self.socket, host, port, unix, seconds, local_address)
             try:
                 stream = SocketStream(sock, Security(context, server_hostname=server_hostname or host))
             except BaseException:
@@ -287,44 +284,53 @@ class Sockets(NamedTuple):
         listener = Listener(sock, Security(context, server_side=True))
         return Server(handler, [listener], self.threads(), self.slots(max_sessions), settings)
 
-    def _connect_tcp(
-        self, host: str, port: int, seconds: float | None, local_address: tuple[str, int] | None
-    ) -> Any:
-        """Try every address of `host`."""
-        errors = []
-        try:
-            addresses = self.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as exc:  # there is no such name
-            raise about(f"{host}:{port}", exc) from exc
-        for family, kind, protocol, _, address in addresses:
-            sock = None
-            try:
-                sock = self.socket.socket(family, kind, protocol)
-                sock.settimeout(seconds)
-                if local_address is not None:
-                    sock.bind(local_address)
-                sock.connect(address)
-            except BaseException as exc:
-                if sock is not None:
-                    sock.close()
-                if not isinstance(exc, OSError):
-                    raise
-                errors.append(exc)
-            else:
-                return sock
-        raise about(f"{host}:{port}", *errors) from ExceptionGroup("no address works", errors)
 
-    def _connect_unix(self, path: str, seconds: float | None) -> Any:
-        sock = self.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def connected(
+    library: Any,
+    host: str,
+    port: int,
+    unix: str | os.PathLike[str] | None,
+    seconds: float | None,
+    local_address: tuple[str, int] | None = None,
+) -> Any:
+    """A connected socket of `library`, a module such as `socket`. Every address of `host` is tried."""
+    if unix is not None:
+        return _connected_unix(library, os.fspath(unix), seconds)
+    errors = []
+    try:
+        addresses = library.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as exc:  # there is no such name
+        raise about(f"{host}:{port}", exc) from exc
+    for family, kind, protocol, _, address in addresses:
+        sock = None
         try:
+            sock = library.socket(family, kind, protocol)
             sock.settimeout(seconds)
-            sock.connect(path)
+            if local_address is not None:
+                sock.bind(local_address)
+            sock.connect(address)
         except BaseException as exc:
-            sock.close()
-            if isinstance(exc, OSError):
-                raise about(path, exc) from exc
-            raise
-        return sock
+            if sock is not None:
+                sock.close()
+            if not isinstance(exc, OSError):
+                raise
+            errors.append(exc)
+        else:
+            return sock
+    raise about(f"{host}:{port}", *errors) from ExceptionGroup("no address works", errors)
+
+
+def _connected_unix(library: Any, path: str, seconds: float | None) -> Any:
+    sock = library.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(seconds)
+        sock.connect(path)
+    except BaseException as exc:
+        sock.close()
+        if isinstance(exc, OSError):
+            raise about(path, exc) from exc
+        raise
+    return sock
 
 
 def listening(library: Any, host: str, port: int, unix: str | os.PathLike[str] | None) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: `smtp-proto demo`, `send` and `serve`."""
+"""The command line: `smtp-proto demo`, `send` and `serve`. `check` and `probe` have files of their own."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ from functools import partial
 from importlib import resources
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, NoReturn
 
 from smtp_proto import ClientConnection, ConnectionLost, LineEnds, SMTPError
 from smtp_proto.ops import SendResult
 
 from . import blocking
 from ._answers import Body
+from ._cli_check import add_check
+from ._cli_place import about_file, check_seconds, host_and_port, port_number, shown
+from ._cli_probe import add_probe
+from ._cli_text import SAYS, printer
 from ._client import Client
 from ._run import Stream
 from .handlers import Handler, Mailbox, Maildir, Message, Print, printable
@@ -36,7 +40,11 @@ _LARGE = 1_000_000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.set_defaults(failed=options.failed)
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A message may hold what the terminal's encoding has not.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -44,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
     except (SMTPError, OSError, ValueError) as exc:
         print(f"smtp-proto: {printable(_said(exc))}", file=sys.stderr)
-        return 2
+        return int(options.failed)
     except KeyboardInterrupt:
         return 130
     return code
@@ -56,8 +64,17 @@ def _said(exc: Exception) -> str:
     return f"{exc.filename}: {exc.strerror}" if exc.filename else exc.strerror
 
 
+class _Parser(argparse.ArgumentParser):
+    """Answers what it cannot read with the exit code by which the command fails."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(self.get_default("failed") or 2, f"{self.prog}: error: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="smtp-proto", description="SMTP and LMTP from the command line.")
+    parser = _Parser(prog="smtp-proto", description="SMTP and LMTP from the command line.")
+    parser.set_defaults(failed=2)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="send a message to an embedded server and show it all")
@@ -96,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--require-tls", action="store_true", help="take no mail in the clear")
     serve.add_argument("--domain", metavar="NAME", help="the server's name")
     serve.set_defaults(run=_serve)
+
+    add_check(commands)
+    add_probe(commands)
     return parser
 
 
@@ -163,27 +183,20 @@ class _Shown:
 
 
 def _speaker() -> Callable[[str, str], None]:
-    """Prints a line; in colour if this is a terminal and `rich` is there."""
-    if sys.stdout.isatty():
-        with contextlib.suppress(ImportError):
-            from rich.console import Console
-            from rich.text import Text
-
-            console = Console(highlight=False, soft_wrap=True)
-            styles = {"C: ": "cyan", "S: ": "green", "": "bold"}
-            return lambda who, line: console.print(Text(who + line, style=styles[who]))
-    return lambda who, line: print(who + line)
+    """Prints a line of a dialogue, or about it."""
+    show = printer()
+    styles = {"C: ": SAYS["C"], "S: ": SAYS["S"], "": "bold"}
+    return lambda who, line: show([(styles[who], who + line)])
 
 
 def _send(options: argparse.Namespace) -> int:
-    host, port = _host_and_port(options.server)
-    if options.timeout is not None and not 0 < options.timeout <= 86400:
-        raise ValueError("--timeout takes seconds, more than 0 and no more than a day's")
+    host, port = host_and_port(options.server)
+    check_seconds("--timeout", options.timeout)
     context = None
     if options.ca_file:
         if not (options.tls or options.starttls):
             raise ValueError("--ca-file needs --starttls or --tls")
-        with _about(options.ca_file):
+        with about_file(options.ca_file):
             context = ssl.create_default_context(cafile=options.ca_file)
     with contextlib.ExitStack() as stack:
         file: BinaryIO = sys.stdin.buffer
@@ -219,29 +232,6 @@ def _send(options: argparse.Namespace) -> int:
             raise
     _report(result)
     return 0 if result.all_accepted else 1 if result.accepted else 2
-
-
-def _host_and_port(server: str) -> tuple[str, int | None]:
-    """Take "host", "host:25", "[::1]:25" or "::1" apart."""
-    host, colon, port = server.rpartition(":")
-    if not colon or (":" in host and not host.endswith("]")):
-        return server.strip("[]"), None
-    return host.strip("[]"), _port(port)
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > 65535:
-        raise ValueError(f"not a port: {text!r}")
-    return int(text)
-
-
-@contextlib.contextmanager
-def _about(path: str) -> Iterator[None]:
-    """Name the file that OpenSSL is silent about."""
-    try:
-        yield
-    except OSError as exc:
-        raise OSError(f"{path}: {exc.strerror or exc}") from exc
 
 
 def _body(file: BinaryIO) -> tuple[Body, int | None]:
@@ -291,7 +281,7 @@ def _serve(options: argparse.Namespace) -> int:
     context = None
     if options.cert:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        with _about(options.cert):
+        with about_file(options.cert):
             context.load_cert_chain(options.cert, options.key)
     elif options.tls or options.require_tls or options.key:
         raise ValueError("--tls, --require-tls and --key need --cert")
@@ -301,7 +291,7 @@ def _serve(options: argparse.Namespace) -> int:
         with blocking.serve(
             handler,
             options.host,
-            _port(options.port),
+            port_number(options.port),
             unix=options.unix,
             lmtp=options.lmtp,
             tls=options.tls,
@@ -309,19 +299,12 @@ def _serve(options: argparse.Namespace) -> int:
             require_tls=options.require_tls,
             domain=options.domain,
         ) as server:
-            print(f"listening on {_place(server.address)}", flush=True)
+            print(f"listening on {shown(server.address)}", flush=True)
             with contextlib.suppress(KeyboardInterrupt):
                 stop.wait()
     finally:
         signal.signal(signal.SIGTERM, previous)
     return 0
-
-
-def _place(address: Any) -> str:
-    if not isinstance(address, tuple):
-        return str(address)
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 __all__ = ["main"]
