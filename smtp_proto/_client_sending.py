@@ -216,18 +216,18 @@ class ClientSending(Connection):
             kind = type(command)
             plan = _PLANS[predicted.state].get(kind)
             if plan is None or is_last:
-                self.send(command)  # which says what is wrong
-                continue
-            rule, write, begin = plan
-            is_last = kind in _LAST_IN_GROUP
-            if rule is not None:
-                rule(self, command)
-            out.append(write(command))
-            pending.append((command, since))
-            if begin is None:
-                predicted.succeed(kind)
+                self.send(command)  # which raises, and says why
             else:
-                begin(self, command)
+                rule, write, begin = plan
+                if rule is not None:
+                    rule(self, command)
+                out.append(write(command))
+                pending.append((command, since))
+                if begin is None:
+                    predicted.succeed(kind)
+                else:
+                    begin(self, command)
+                is_last = kind in _LAST_IN_GROUP
 
     def _predict(self) -> None:
         self._predicted.predict(self._machine, (command for command, _ in self._pending))
