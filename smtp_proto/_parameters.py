@@ -107,7 +107,7 @@ def parse_parameters(verb: str, octets: bytes, limit: int) -> Parameters:
         value = _parse_text(match[2]) if entry is None else _read(entry, match[2])
         dict.__setitem__(parameters, name, value)
     parameters._verb = verb
-    parameters._text = " " + " ".join(word.decode("utf-8") for word in words)
+    parameters._text = b" ".join((b"", *words)).decode("utf-8")
     return parameters
 
 

@@ -452,6 +452,11 @@ def test_the_number_of_parameters_is_limited_exactly():
         parse_parameters("MAIL", words, 4)
 
 
+@every(("octets", "text"), [(b"  ", ""), (b" SIZE=5  RET=FULL ", " SIZE=5 RET=FULL")])
+def test_blanks_that_part_no_words_are_not_said_again(octets: bytes, text: str):
+    assert parse_parameters("MAIL", octets, 2).text == text
+
+
 @every(
     ("verb", "name", "value", "keyword"),
     [
