@@ -87,10 +87,14 @@ def without_doubles(offer: Offer) -> Offer:
 
 def mended(mend: Callable[[Offer], Offer]) -> Callable[[Case], bool]:
     """`mend` changes what smtplib takes this offer for; with it and the others it is what it is to us."""
-    return lambda case: (
-        without_doubles(without_equals(without_blanks(case.theirs))) == case.ours
-        and mend(case.theirs) != case.theirs
-    )
+
+    def judge(case: Case) -> bool:
+        merged = without_blanks(case.theirs)
+        # To smtplib, "X =a" and "X=a" are the same.
+        fits = any(without_doubles(offer) == case.ours for offer in (merged, without_equals(merged)))
+        return fits and mend(case.theirs) != case.theirs
+
+    return judge
 
 
 def is_extension(line: bytes) -> bool:
@@ -100,12 +104,23 @@ def is_extension(line: bytes) -> bool:
 # --- Paths and bodies
 
 
+def has_blank(octets: bytes) -> bool:
+    """Whether there is one beyond ASCII."""
+    return any(c.isspace() and not c.isascii() for c in octets.decode("utf-8", "replace"))
+
+
+def gist(address: str) -> tuple[bytes, bytes | None]:
+    """What an address means, without blanks beyond ASCII."""
+    kept = "".join(c for c in address if c.isascii() or not c.isspace())
+    return meaning(kept.encode("utf-8", "surrogateescape"))
+
+
 def same_mailbox(case: Case) -> bool:
-    """Both found the same mailbox, quoted somehow, with a source route or without."""
+    """Both found the same mailbox, quoted somehow, with blanks and a source route or without."""
     if case.ours is None or case.theirs is None:
         return False
-    ours, theirs = (one[1:-1].encode("utf-8", "surrogateescape") for one in (case.ours, case.theirs))
-    return meaning(ours.partition(b":")[2] if ours.startswith(b"@") else ours) == meaning(theirs)
+    path = case.ours[1:-1]
+    return gist(path.partition(":")[2] if path.startswith("@") else path) == gist(case.theirs[1:-1])
 
 
 def regular(octets: bytes) -> bytes:
@@ -186,17 +201,21 @@ def is_name(octets: bytes) -> bool:
     return re.fullmatch(rb"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?", octets) is not None or is_literal(octets)
 
 
-def has_blank(octets: bytes) -> bool:
-    """Whether there is one beyond ASCII."""
-    return any(c.isspace() and not c.isascii() for c in octets.decode("utf-8", "replace"))
-
-
 def is_foreign(line: bytes) -> bool:
     methods = rb"GET|POST|PUT|HEAD|OPTIONS|CONNECT|DELETE|PATCH|TRACE|PRI"
     return re.match(rb"(?:%b) |[A-Za-z][A-Za-z0-9-]*:|\x16" % methods, line) is not None
 
 
+def is_verbatim(case: Case) -> bool:
+    """Both took a path with the same parameters, and ours is as it was written."""
+    return (
+        case.both
+        and case.ours[0] in ("MAIL", "RCPT")
+        and case.ours[2] == case.theirs[2]
+        and case.ours[1].encode("utf-8") in case.octets
+    )
+
+
 def same_address(case: Case) -> bool:
-    """Both took the same address, spelled otherwise."""
-    ours, theirs = (meaning(one[1].encode("utf-8", "surrogateescape")) for one in (case.ours, case.theirs))
-    return ours == theirs and case.ours[2:] == case.theirs[2:]
+    """So it is, and both addresses are the same, quoted somehow, with blanks or without."""
+    return is_verbatim(case) and gist(case.ours[1]) == gist(case.theirs[1])

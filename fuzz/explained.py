@@ -15,6 +15,7 @@ from cases import (
     is_header_syntax,
     is_line,
     is_name,
+    is_verbatim,
     mailbox,
     mended,
     regular,
@@ -172,6 +173,12 @@ EXPLAINED = {
         b'\x04"\\a"@x.example',
         lambda case: same_mailbox(case) and b"\\" in case.octets,
     ),
+    "blanks in a path": Explained(
+        "path",
+        "Beyond ASCII they are characters like others (RFC 6531 3.3); smtplib drops a local part of them.",
+        b"\x04\xc2\xa0@x.example",
+        lambda case: same_mailbox(case) and has_blank(case.octets),
+    ),
     # aiosmtpd
     "bare LF": Explained(
         COMMAND,
@@ -236,7 +243,9 @@ EXPLAINED = {
         COMMAND,
         "They stand between atoms (RFC 5321 4.1.2); elsewhere they are obsolete in headers (RFC 5322 4.4).",
         b"\x00MAIL FROM:<a..b@x.example>\r\n",
-        mailbox(lambda local, domain: is_local_part(local.replace(b".", b"")) and not is_local_part(local)),
+        mailbox(
+            lambda local, domain: is_local_part(b"a" + local.replace(b".", b"")) and not is_local_part(local)
+        ),
     ),
     "domain": Explained(
         COMMAND,
@@ -290,7 +299,19 @@ EXPLAINED = {
         COMMAND,
         "An address is kept as it was written: its local part is not ours to read (RFC 5321 2.3.11).",
         b'\x00MAIL FROM:<"a"@x.example>\r\n',
-        lambda case: case.both and case.ours[0] in ("MAIL", "RCPT") and same_address(case),
+        lambda case: same_address(case) and re.search(rb'["\\]', case.octets) is not None,
+    ),
+    "encoded words": Explained(
+        COMMAND,
+        "None stands in an address (RFC 2047 5): what looks like one is text. aiosmtpd decodes it.",
+        b"\x00MAIL FROM:<=?utf-8?q?a?=@x.example>\r\n",
+        lambda case: is_verbatim(case) and re.search(rb"=\?[^?]+\?[bqBQ]\?", case.octets) is not None,
+    ),
+    "blanks in an address": Explained(
+        COMMAND,
+        "Beyond ASCII they are characters like others (RFC 6531 3.3); aiosmtpd drops some.",
+        b"\x00MAIL FROM:<a@x\xe3\x80\x80y.example> SMTPUTF8\r\n",
+        lambda case: same_address(case) and has_blank(case.ours[1].encode()),
     ),
     "BDAT": Explained(
         COMMAND,
