@@ -14,12 +14,28 @@ import argparse
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from seeds import seeds
 
-NAMES = ("client", "server", "body", "path", "parameters", "features", "reply_stream", "proxy", "sasl")
+NAMES = (
+    "client",
+    "server",
+    "body",
+    "path",
+    "parameters",
+    "features",
+    "reply_stream",
+    "proxy",
+    "sasl",
+    "beside_smtplib",
+    "beside_aiosmtpd",
+)
+# What is fuzzed, and what is compared with it: the fuzzer looks for new ways through both.
+INSTRUMENTED = ["smtp_proto", "targets", "smtplib", "email", "aiosmtpd"]
 
 HERE = Path(__file__).parent
 FOUND = HERE / "found"
@@ -47,7 +63,7 @@ def fuzz(name: str, seconds: int, folder: Path) -> bool:
         errors="replace",
         check=False,
     )
-    print(f"{name:14}{summary(done.stderr)}")
+    print(f"{name:16}{summary(done.stderr)}")
     if done.returncode:
         print(done.stderr[-4000:], file=sys.stderr)
     return done.returncode == 0
@@ -63,13 +79,20 @@ def summary(said: str) -> str:
     return f"{int(ran[1]):>10,} runs{int(speed[1]):>8,} a second{int(edges[-1]):>7,} edges"
 
 
+def load(name: str) -> Callable[[bytes], None]:
+    """A target. Most need nothing but this library."""
+    module = import_module("beside" if name.startswith("beside_") else "targets")
+    target: Callable[[bytes], None] = module.TARGETS[name]
+    return target
+
+
 def inside(name: str, words: list[str]) -> None:
     """The process that atheris takes over."""
     import atheris
 
-    with atheris.instrument_imports(include=["smtp_proto", "targets"], enable_loader_override=False):
-        from targets import TARGETS
-    atheris.Setup([name, *words], TARGETS[name])
+    with atheris.instrument_imports(include=INSTRUMENTED, enable_loader_override=False):
+        target = load(name)
+    atheris.Setup([name, *words], target)
     atheris.Fuzz()
 
 
@@ -83,15 +106,15 @@ def main() -> int:
     if unknown := set(names) - set(NAMES):
         parser.error(f"no such target: {', '.join(sorted(unknown))}")
     if options.replay:
-        from targets import TARGETS
-
         for name in names:
-            TARGETS[name](options.replay.read_bytes())
+            load(name)(options.replay.read_bytes())
         return 0
+    # Of many, each takes about a second to begin.
+    seconds = max(options.seconds // len(names) - (len(names) > 1), 1)
     good = True
     for name in names:
         with TemporaryDirectory() as folder:
-            good &= fuzz(name, max(options.seconds // len(names), 1), Path(folder))
+            good &= fuzz(name, seconds, Path(folder))
     return 0 if good else 1
 
 

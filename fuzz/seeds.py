@@ -52,13 +52,10 @@ def seeds(target: str) -> list[bytes]:
     replies = [*vectors("replies", "wire"), *vectors("ehlo", "wire"), *said("S")]
     commands = [*vectors("commands", "wire"), *said("C")]
     bodies = [*vectors("data", "input")]
+    messages = [SETUP + b"DATA\r\n" + body for body in bodies]
     known: dict[str, Iterator[bytes]] = {
         "client": (bytes([choice]) + reply for reply in replies for choice in (0, 2, 3, 4, 6)),
-        "server": (
-            bytes([choice]) + octets
-            for octets in [*commands, *(SETUP + b"DATA\r\n" + body for body in bodies)]
-            for choice in (0, 1, 6)
-        ),
+        "server": (bytes([choice]) + octets for octets in [*commands, *messages] for choice in (0, 1, 6)),
         "body": iter(bodies),
         "path": paths(),
         "parameters": parameters(),
@@ -71,6 +68,16 @@ def seeds(target: str) -> list[bytes]:
             ]
         ),
         "sasl": (bytes([choice]) + message for choice in range(11) for message in EXCHANGES),
+        "beside_smtplib": (
+            bytes([choice]) + octets
+            for choice, found in enumerate((replies, replies, vectors("ehlo", "wire"), bodies, paths()))
+            for octets in found
+        ),
+        "beside_aiosmtpd": (
+            bytes([choice]) + octets
+            for choice, found in enumerate((commands, messages, messages))
+            for octets in found
+        ),
     }
     return sorted({seed for seed in known[target] if len(seed) <= LONGEST})
 
