@@ -128,8 +128,13 @@ class ClientSending(Connection):
     @property
     def is_idle(self) -> bool:
         """Whether a mail transaction may begin now, and nothing that was received waits to be read."""
-        ready = self.is_usable and self.state is _READY
-        return ready and not self._pending and not self._buffer.octets
+        return (
+            not self._pending
+            and not self._buffer.octets
+            and self._machine.state is _READY
+            and self.state is _READY
+            and self._error is None
+        )
 
     @property
     def timer(self) -> Timer:

@@ -246,7 +246,8 @@ def _parameters(
 
 def within_limits(conn: ClientConnection, message: Prepared) -> Prepared:
     """The message without the recipients for whom there is no room left in the session (RFC 9422 4.3)."""
-    if not conn.quota.limits or (room := conn.quota.left("RCPTDOMAINMAX")) == UNLIMITED:
+    room = conn.quota.left("RCPTDOMAINMAX")
+    if room == UNLIMITED:
         return message
     met: set[str] = set()
     said = []

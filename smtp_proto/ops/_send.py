@@ -71,7 +71,8 @@ def send_message(
     result as far as it is known, if the connection dies before it is known for every recipient.
     """
     message = prepare(conn, sender, recipients, body, size, parameters, transfer, allow_8bit, idna)
-    message = within_limits(conn, message)
+    if conn.quota.limits:
+        message = within_limits(conn, message)
     if all_or_nothing and message.is_split:
         raise LocalProtocolError("all or nothing, and the server takes fewer recipients at a time (RFC 9422)")
     delivery = delivery or Delivery()

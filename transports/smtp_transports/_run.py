@@ -86,11 +86,6 @@ class _Driving:
         if self.conn.mail is None:
             self.stream.stop_receiving()
 
-    def _begin(self) -> None:
-        if self._busy:
-            raise LocalProtocolError("another operation is using this connection")
-        self._busy = True
-
     def _check_end(self, data: bytes) -> None:
         if not data:
             raise Stopping
@@ -151,7 +146,9 @@ class Driver(_Driving):
 
     def run(self, op: Op[_T], ask: Callable[[Any], object] | None = None) -> _T:
         """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`)."""
-        self._begin()
+        if self._busy:
+            raise LocalProtocolError("another operation is using this connection")
+        self._busy = True
         try:
             return self._drive(op, ask)
         except Exception:
@@ -280,7 +277,9 @@ class AsyncDriver(_Driving):
 
     async def run(self, op: Op[_T], ask: Callable[[Any], Awaitable[object]] | None = None) -> _T:
         """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`)."""
-        self._begin()
+        if self._busy:
+            raise LocalProtocolError("another operation is using this connection")
+        self._busy = True
         try:
             return await self._drive(op, ask)
         except Exception:

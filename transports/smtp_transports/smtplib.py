@@ -851,7 +851,7 @@ class SMTP:
             and not self.debuglevel
             and self.does_esmtp
             and not (self.file is not None and self.file.trailing_data)
-            and _SINGLE_CALLS.isdisjoint(self.__dict__)
+            and self.__dict__.keys().isdisjoint(_SINGLE_CALLS)
             and _calls_of(type(self)) == _OWN_CALLS
         )
 
