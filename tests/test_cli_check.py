@@ -82,12 +82,12 @@ def test_a_must_that_is_broken_is_shown_with_its_dialogue(capsys: Capture) -> No
         out = capsys.readouterr().out
         assert check(place, "--json") == 2
     read = document(capsys)
-    assert findings(out)["unknown-command"] == "broken"
-    shown = out[out.index("\nunknown-command, RFC 5321 4.2.4, must\n") :].split("\n\n")[0]
+    assert findings(out)["mail-syntax"] == "broken"
+    shown = out[out.index("\nmail-syntax, RFC 5321 4.1.1.2, must\n") :].split("\n\n")[0]
     assert "\n    S: 220 mx.example\n    C: " in shown
-    verdict = broken(read)["unknown-command"]
+    verdict = broken(read)["mail-syntax"]
     assert verdict["level"] == "must"
-    assert verdict["section"] == "RFC 5321 4.2.4"
+    assert verdict["section"] == "RFC 5321 4.1.1.2"
     assert f"  Seen: {verdict['detail']}\n" in shown
     assert shown.endswith("".join(f"\n    {line}" for line in verdict["dialogue"].splitlines()))
     assert read["summary"]["broken_must"] == len(broken(read)) - read["summary"]["broken_should"]

@@ -129,9 +129,21 @@ OWN: list[dict[str, Any]] = [
 ]
 
 
+class NamesNoRecipients(TinyServer):
+    """RFC 5321 3.3 leaves it to a server whether it says so by 503 or by 554, without MAIL, too."""
+
+    def no(self, code: int, detail: str = "5.1") -> None:
+        is_text = self.verb_said in (b"DATA", b"BDAT")
+        super().no(554 if is_text and code == 503 and not self.may_send() else code, detail)
+
+    def run(self, verb: bytes, argument: bytes) -> None:
+        self.verb_said = verb
+        super().run(verb, argument)
+
+
 def test_nobody_is_blamed_who_does_nothing_wrong() -> None:
     kept: set[str] = set()
-    for server in (TinyServer, TinyLMTP):
+    for server in (TinyServer, TinyLMTP, NamesNoRecipients):
         verdicts = check(server, lmtp=server.lmtp, examples=10)
         assert names(verdicts, "broken") == set()
         kept |= names(verdicts, "kept")

@@ -53,7 +53,9 @@ def _control_characters(session: Session) -> Iterator[str]:
         yield otherwise(not _CONTROL.search(heard.line), f"a control character in {heard.shown}")
 
 
-@rule("line-length", "RFC 5321 4.5.3.1.4", "keeps commands within 512 octets, and what extensions add")
+@rule(
+    "line-length", "RFC 5321 4.5.3.1.4", "keeps commands within 512 octets, and what extensions add", "should"
+)
 def _line_length(session: Session) -> Iterator[str]:
     for heard in session.lines:
         limit = _COMMAND_LINE
@@ -63,7 +65,7 @@ def _line_length(session: Session) -> Iterator[str]:
         yield otherwise(len(heard.octets) <= limit, f"{len(heard.octets)} octets: {heard.shown}")
 
 
-@rule("known-command", "RFC 5321 4.1.1", "says nothing that is no command")
+@rule("known-command", "RFC 5321 4.1.5", "says nothing that is no command")
 def _known_command(session: Session) -> Iterator[str]:
     for heard in session.lines:
         if heard.kind == "command" and heard.is_whole and heard.verb != ".":
@@ -101,7 +103,12 @@ def _injection(session: Session) -> Iterator[str]:
         yield otherwise(not injected, f"said {', '.join(injected)}")
 
 
-@rule("offered-command", "RFC 5321 2.2.1", "says commands of extensions only where these are offered")
+@rule(
+    "offered-command",
+    "RFC 5321 4.1.1.1",
+    "says commands of extensions only where these are offered",
+    "should",
+)
 def _offered_command(session: Session) -> Iterator[str]:
     for heard in session.named(*_OFFERED):
         is_known = heard.verb not in heard.stale or heard.verb == "STARTTLS"
@@ -109,7 +116,7 @@ def _offered_command(session: Session) -> Iterator[str]:
             yield otherwise(heard.verb in heard.offers, f"{heard.verb} is not offered")
 
 
-@rule("offered-parameter", "RFC 5321 4.1.1.11", "gives MAIL and RCPT only parameters that are offered")
+@rule("offered-parameter", "RFC 5321 4.1.1.3", "gives MAIL and RCPT only parameters that are offered")
 def _offered_parameter(session: Session) -> Iterator[str]:
     for heard in session.named("MAIL", "RCPT"):
         for keyword, value in heard.parameters.items():
@@ -118,7 +125,7 @@ def _offered_parameter(session: Session) -> Iterator[str]:
                 yield otherwise(offer in heard.offers, f"{heard.shown}: {offer} is not offered")
 
 
-@rule("utf8-offered", "RFC 6531 3.1", "has SMTPUTF8, or octets beyond ASCII in a command, only if offered")
+@rule("utf8-offered", "RFC 6531 3.2", "has SMTPUTF8, or octets beyond ASCII in a command, only if offered")
 def _utf8_offered(session: Session) -> Iterator[str]:
     for heard in session.lines:
         if (not heard.line.isascii() or "SMTPUTF8" in heard.parameters) and "SMTPUTF8" not in heard.stale:
@@ -149,7 +156,7 @@ def _8bit_offered(session: Session) -> Iterator[str]:
             yield otherwise(is_good, "sent octets beyond ASCII, and 8BITMIME is not offered")
 
 
-@rule("size", "RFC 1870 6", "says no SIZE that is smaller than the message it sends")
+@rule("size", "RFC 1870 6", "says no SIZE that is smaller than the message it sends", "should")
 def _size(session: Session) -> Iterator[str]:
     mail: Heard | None = None
     sent = 0

@@ -13,7 +13,7 @@ _HELLOS = ("EHLO", "LHLO", "HELO")
 _TRANSACTION = ("RCPT", "DATA", "BDAT")
 
 
-@rule("greeting", "RFC 5321 3.1", "says nothing before it has read the whole greeting")
+@rule("greeting", "RFC 5321 4.3.1", "says nothing before it has read the whole greeting", "should")
 def _greeting(session: Session) -> Iterator[str]:
     greeting = session.said[0]
     for heard in session.heard[:1]:
@@ -21,7 +21,12 @@ def _greeting(session: Session) -> Iterator[str]:
             yield otherwise(heard.known >= greeting.end, f"said {heard.shown} before the greeting was over")
 
 
-@rule("refused-greeting", "RFC 5321 3.1", "says nothing but QUIT to a server that greets with 4yz or 5yz")
+@rule(
+    "refused-greeting",
+    "RFC 5321 3.1",
+    "says nothing but QUIT to a server that greets with 4yz or 5yz",
+    "should",
+)
 def _refused_greeting(session: Session) -> Iterator[str]:
     if session.said[0].is_bad:
         behind = [heard for heard in session.lines if heard.known >= session.said[0].end]
@@ -130,7 +135,7 @@ def _empty_message(session: Session) -> Iterator[str]:
             yield otherwise(heard.octets in (b".\r\n", b""), "sent a message that nobody was to get")
 
 
-@rule("closing", "RFC 5321 3.8", "says nothing behind a 421, but QUIT")
+@rule("closing", "RFC 5321 3.8", "says nothing behind a 421, but QUIT", "should")
 def _closing(session: Session) -> Iterator[str]:
     for said in session.said:
         if said.code == 421:
@@ -139,7 +144,7 @@ def _closing(session: Session) -> Iterator[str]:
             yield otherwise(not wrong, f"said {', '.join(wrong)}")
 
 
-@rule("quit", "RFC 5321 4.1.1.10", "says QUIT before it hangs up, where nothing went wrong", "should")
+@rule("quit", "RFC 5321 4.1.1.10", "says QUIT before it hangs up, where nothing went wrong")
 def _quit(session: Session) -> Iterator[str]:
     # Where a transaction cannot be ended, only hanging up ends it.
     is_trapped = any(reset.is_refused for reset in session.named("RSET"))
@@ -147,7 +152,7 @@ def _quit(session: Session) -> Iterator[str]:
         yield otherwise(bool(session.named("QUIT")), "hung up without QUIT")
 
 
-@rule("quit-last", "RFC 5321 4.1.1.10", "says nothing behind QUIT")
+@rule("quit-last", "RFC 5321 4.1.4", "says nothing behind QUIT")
 def _quit_last(session: Session) -> Iterator[str]:
     for heard in session.named("QUIT")[:1]:
         behind = session.behind(heard)

@@ -15,7 +15,7 @@ _DOTS = re.compile(rb"(?m)^\.+")
 _DOT = re.compile(rb"(?m)^\.")
 
 
-@rule("go-ahead", "RFC 5321 4.1.1.4", "sends no message before the whole 354 came")
+@rule("go-ahead", "RFC 5321 3.3", "sends no message before the whole 354 came")
 def _go_ahead(session: Session) -> Iterator[str]:
     for data in session.named("DATA"):
         behind = [heard for heard in session.behind(data)[:1] if heard.kind in ("text", "stray")]
@@ -68,7 +68,7 @@ def _bare_line_end(session: Session) -> Iterator[str]:
         yield otherwise(not _BARE.search(octets), "sent a bare CR or LF")
 
 
-@rule("same-message", "RFC 5321 2.3.9", "sends the message as it is, but for its line ends")
+@rule("same-message", "RFC 5321 4.5.2", "sends the message as it is, but for its line ends")
 def _same_message(session: Session) -> Iterator[str]:
     for text in session.texts:
         if text.is_whole and not _is_empty(text) and not _has_wrong_dots(session, text):

@@ -23,14 +23,14 @@ def _starttls_last(session: Session) -> Iterator[str]:
         yield otherwise(not wrong, f"said {wrong[0].shown if wrong else ''} in the clear")
 
 
-@rule("starttls-answer", "RFC 3207 4.1", "begins the handshake only behind a whole 220 to STARTTLS")
+@rule("starttls-answer", "RFC 3207 4", "begins the handshake only behind a whole 220 to STARTTLS")
 def _starttls_answer(session: Session) -> Iterator[str]:
     if session.named("STARTTLS"):
         wrong = [heard for heard in session.strays if heard.octets.startswith(b"\x16")]
         yield otherwise(not wrong, "began a handshake for which the server was not ready")
 
 
-@rule("starttls-hello", "RFC 3207 4.2", "says EHLO first behind the handshake")
+@rule("starttls-hello", "RFC 3207 4.2", "says EHLO first behind the handshake", "should")
 def _starttls_hello(session: Session) -> Iterator[str]:
     for heard in [heard for heard in session.lines if heard.tls][:1]:
         yield otherwise(heard.verb in ("EHLO", "LHLO", "HELO", "QUIT"), f"said {heard.shown} first")
@@ -62,7 +62,7 @@ def _auth_in_the_clear(session: Session) -> Iterator[str]:
         yield otherwise(heard.tls or mechanism not in _PLAINTEXT, f"AUTH {mechanism} in the clear")
 
 
-@rule("auth-mechanism", "RFC 4954 4", "uses a mechanism that is offered")
+@rule("auth-mechanism", "RFC 4954 3", "uses a mechanism that is offered", "should")
 def _auth_mechanism(session: Session) -> Iterator[str]:
     for heard in session.named("AUTH"):
         mechanism = heard.argument.partition(b" ")[0].decode("latin-1").upper()
@@ -79,7 +79,7 @@ def _auth_base64(session: Session) -> Iterator[str]:
         yield otherwise(is_good, "a response is no Base64")
 
 
-@rule("auth-challenge", "RFC 4954 4", "cancels with * where a challenge is no Base64", "should")
+@rule("auth-challenge", "RFC 4954 4", "cancels with * where a challenge is no Base64")
 def _auth_challenge(session: Session) -> Iterator[str]:
     for heard in session.heard:
         for said in heard.answers:

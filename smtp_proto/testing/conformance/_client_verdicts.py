@@ -13,7 +13,7 @@ from ._client_session import Heard, Said, Session, is_path_of
 _USUAL = (220, 221, 235, 250)
 
 
-@rule("every-2yz", "RFC 5321 4.2.1", "takes any 2yz for success")
+@rule("every-2yz", "RFC 5321 4.2", "takes any 2yz for success")
 def _every_2yz(session: Session) -> Iterator[str]:
     if session.accepted is not None and _has_unusual(session):
         missing = set(session.letter.recipients) - session.accepted

@@ -86,7 +86,9 @@ class Model:
             plain = "mail-nested" if len(self._disturbances) < 2 else ""
             return _forbid(self._disturbed_by, 503, plain=plain)
         if kind in _NEEDS_MAIL and not self.mail:
-            return _forbid(self._sender_cleared_by, 503, plain=_NEEDS_MAIL[kind])
+            # RFC 5321 3.3: who has said no MAIL has no valid recipient, either.
+            codes = (503,) if kind == "RCPT" else (503, 554)
+            return _forbid(self._sender_cleared_by, *codes, plain=_NEEDS_MAIL[kind])
         return self._forbids_text(kind)
 
     def demands(self, move: Move) -> str:

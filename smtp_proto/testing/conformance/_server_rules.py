@@ -18,7 +18,7 @@ greeting             3.1        must    -  Opens a connection with 220 and its d
 reply-syntax         4.2        must    -  Begins each line with three digits, then SP, "-" or nothing.
 reply-codes          4.2.1      must    -  Has the same code on every line of a reply.
 reply-line-end       2.3.8      must    -  Ends each line of a reply with CRLF.
-reply-line-length    4.5.3.1.5  must    -  Keeps a line of a reply within 512 octets.
+reply-line-length    4.5.3.1.5  should  -  Keeps a line of a reply within 512 octets.
 reply-text           4.2        must    -  Says nothing but printable ASCII and tabs in a reply.
 reply-class          4.2.1      must    -  Answers 3yz only where more is to come: to DATA and in AUTH.
 one-reply            4.2        must    -  Answers each command with exactly one reply.
@@ -29,47 +29,48 @@ ehlo-keywords        4.1.1.1    must    -  Lists extensions as a keyword and its
 ehlo-offers          4.2.4      must    -  Lists no command that it answers with 500 or 502.
 ehlo-clears          4.1.4      must    recipients  Clears the transaction with EHLO, as with RSET.
 helo                 4.1.1.1    must    smtp  Answers HELO with 250.
-helo-plain           4.1.1.1    must    smtp  Answers HELO in one line: no extensions.
+helo-plain           3.2        must    smtp  Answers HELO in one line: no extensions.
 verb-case            2.4        must    -  Takes verbs, and the words behind them, in upper and lower case.
 trailing-blank       4.1.1      should  -  Takes blanks in front of the CRLF of a command.
 command-line-length  4.5.3.1.4  must    -  Takes command lines of 512 octets.
 command-line-end     2.3.8      must    -  Ends a command at CRLF alone: not at LF, not at CR.
-command-pieces       2.3.7      must    -  Waits for the whole line, however it was cut on its way.
-unknown-command      4.2.4      must    -  Answers a command that it does not know with 500 or 502.
+command-pieces       2.4        must    -  Waits for the whole line, however it was cut on its way.
+unknown-command      4.2.4      should  -  Answers a command that it does not know with 500 or 502.
 no-argument          4.1.1      should  -  Refuses an argument behind RSET, DATA and QUIT.
 noop                 4.1.1.9    must    -  Answers NOOP with 250, at any time.
-noop-argument        4.1.1.9    must    -  Ignores what stands behind NOOP.
+noop-argument        4.1.1.9    should  -  Ignores what stands behind NOOP.
 noop-keeps           4.1.1.9    must    recipients  Leaves the transaction as it is at NOOP, VRFY and HELP.
 rset                 4.1.1.5    must    -  Answers RSET with 250, at any time.
 rset-clears          4.1.1.5    must    recipients  Clears sender and recipients at RSET.
 help                 4.1.1.8    should  -  Answers HELP with 211 or 214.
-vrfy                 3.5.3      must    -  Answers VRFY, if only with 252 or 502.
+vrfy                 4.3.2      must    -  Answers VRFY, if only with 252 or 502.
 quit                 4.1.1.10   must    -  Answers QUIT with 221.
 quit-closes          4.1.1.10   must    -  Closes the connection after QUIT.
-mail                 4.1.1.2    must    -  Answers MAIL with 250, if it does not refuse it.
-mail-nested          4.1.4      must    -  Refuses MAIL with 503 where a transaction is open.
+mail                 3.3        must    -  Answers MAIL with 250, if it does not refuse it.
+mail-nested          4.1.4      should  -  Refuses MAIL with 503 where a transaction is open.
 mail-syntax          4.1.1.2    must    -  Refuses a MAIL that is none.
 mail-parameter       4.1.1.11   must    -  Refuses a parameter of MAIL that it does not know.
-null-sender          4.5.5      must    -  Takes MAIL FROM:<>.
+null-sender          4.1.1.2    must    -  Takes MAIL FROM:<>.
 quoted-local-part    4.1.2      must    -  Understands a local part in quotes.
 address-literal      4.1.3      must    -  Understands an address at a literal.
+smtputf8-missing     4.1.2      must    -  Refuses an address beyond ASCII without SMTPUTF8.
 local-part-length    4.5.3.1.1  must    -  Takes local parts of 64 octets.
 path-length          4.5.3.1.3  must    -  Takes paths of 256 octets.
 source-route         F.2        must    recipients  Understands a source route.
-rcpt                 4.1.1.3    must    recipients  Answers RCPT with 250 or 251, if it does not refuse it.
-rcpt-needs-mail      4.1.4      must    recipients  Refuses RCPT with 503 where there was no MAIL.
+rcpt                 3.3        must    recipients  Answers RCPT with 250 or 251, if it does not refuse it.
+rcpt-needs-mail      3.3        must    recipients  Refuses RCPT with 503 where there was no MAIL.
 rcpt-syntax          4.1.1.3    must    -  Refuses a RCPT that is none.
 rcpt-parameter       4.1.1.11   must    recipients  Refuses a parameter of RCPT that it does not know.
-rcpt-refused         4.2.3      should  refused  Refuses the recipient that it should refuse.
+rcpt-refused         3.3        should  refused  Refuses the recipient that it should refuse.
 postmaster           4.5.1      must    smtp  Takes RCPT TO:<Postmaster>, without a domain.
 hundred-recipients   4.5.3.1.8  must    recipients,many_recipients  Takes 100 recipients.
 in-sequence          4.1.4      must    -  Does not answer 503 to commands in their order.
 refusal-keeps        4.1.4      must    recipients  Stays in the same state at a command that it refuses.
-data                 4.1.1.4    must    recipients  Answers DATA with 354, if it does not refuse it.
-data-needs-mail      4.1.4      must    -  Refuses DATA with 503 where there was no MAIL.
-data-needs-rcpt      3.3        must    smtp  Refuses DATA with 503 or 554 where no recipient was taken.
+data                 3.3        must    recipients  Answers DATA with 354, if it does not refuse it.
+data-needs-mail      3.3        should  -  Refuses DATA with 503 or 554 where there was no MAIL.
+data-needs-rcpt      3.3        should  smtp  Refuses DATA with 503 or 554 where no recipient was taken.
 end-of-data          4.1.1.4    must    deliver  Answers when CRLF.CRLF has come, however it was cut.
-bare-line-ends       2.3.8      must    attack,deliver  Takes nothing but CRLF.CRLF for the end of data.
+bare-line-ends       4.1.1.4    must    attack,deliver  Takes nothing but CRLF.CRLF for the end of data.
 dot-stuffing         4.5.2      must    delivered  Removes the dot in front of a line of the data.
 content              4.5.2      must    delivered  Delivers the octets of the message as they came.
 text-line-length     4.5.3.1.6  must    deliver  Takes lines of text of 1000 octets.
@@ -81,8 +82,8 @@ pipelining-pieces  3.2  must    PIPELINING  Reads a group the same however it wa
 """,
     "RFC 1870": """
 size-declared  6.1  should  SIZE  Refuses MAIL with 552 where SIZE is over its limit.
-size-syntax    6.1  must    SIZE  Refuses a SIZE that is no number.
-size-exceeded  5    should  deliver,SIZE  Refuses a message over its limit with 552.
+size-syntax    6    must    SIZE  Refuses a SIZE that is no number.
+size-exceeded  4    should  deliver,SIZE  Refuses a message over its limit with 552.
 """,
     "RFC 6152": """
 8bitmime          3  must    8BITMIME  Takes BODY=8BITMIME, and BODY=7BIT.
@@ -94,8 +95,8 @@ bdat                 2  must    recipients,CHUNKING  Answers each chunk with 250
 bdat-count           2  must    recipients,CHUNKING  Reads the octets of a chunk, no more and no less.
 bdat-last            2  must    deliver,CHUNKING  Ends the message at LAST, an empty chunk included.
 bdat-skips           2  must    CHUNKING  Skips the chunk of a BDAT that it refuses.
-bdat-needs-mail      2  must    CHUNKING  Refuses BDAT with 503 where there was no MAIL.
-bdat-needs-rcpt      2  must    CHUNKING  Refuses BDAT with 503 or 554 where no recipient was taken.
+bdat-needs-mail      2  should  CHUNKING  Refuses BDAT with 503 or 554 where there was no MAIL.
+bdat-needs-rcpt      2  should  CHUNKING  Refuses BDAT with 503 or 554 where no recipient was taken.
 bdat-syntax          2  must    CHUNKING  Refuses a BDAT that is none.
 bdat-then-data       2  must    recipients,CHUNKING  Refuses DATA with 503 after BDAT.
 bdat-content         2  must    delivered,CHUNKING  Delivers the octets of chunks as they came.
@@ -104,15 +105,14 @@ binarymime-data      3  must    recipients,BINARYMIME  Refuses DATA with 503 for
 binarymime-chunking  3  must    BINARYMIME  Offers CHUNKING where it offers BINARYMIME.
 """,
     "RFC 6531": """
-smtputf8           3.4  must    SMTPUTF8  Understands SMTPUTF8, and an address beyond ASCII with it.
-smtputf8-missing   3.5  must    -  Refuses an address beyond ASCII without SMTPUTF8.
-smtputf8-8bitmime  3.6  must    SMTPUTF8  Offers 8BITMIME where it offers SMTPUTF8.
+smtputf8           3.2  must    SMTPUTF8  Understands SMTPUTF8, and an address beyond ASCII with it.
+smtputf8-8bitmime  3.1  must    SMTPUTF8  Offers 8BITMIME where it offers SMTPUTF8.
 """,
     "RFC 3461": """
-dsn-mail          4.3  must    DSN  Takes RET and ENVID.
-dsn-rcpt          4.1  must    recipients,DSN  Takes NOTIFY and ORCPT.
-dsn-ret-value     4.3  must    DSN  Refuses a RET that is none.
-dsn-notify-value  4.1  must    recipients,DSN  Refuses NOTIFY=NEVER together with anything else.
+dsn-mail          5.1  must    DSN  Takes RET and ENVID.
+dsn-rcpt          5.1  must    recipients,DSN  Takes NOTIFY and ORCPT.
+dsn-ret-value     5.1  must    DSN  Refuses a RET that is none.
+dsn-notify-value  5.1  should  recipients,DSN  Refuses NOTIFY=NEVER together with anything else.
 """,
     "RFC 2034": """
 enhanced-codes  4  must    ENHANCEDSTATUSCODES  Has an enhanced code on each line of 2yz, 4yz and 5yz.
@@ -123,8 +123,8 @@ starttls            4    must    starttls,STARTTLS  Answers STARTTLS with 220, a
 starttls-argument   4    must    STARTTLS  Refuses an argument behind STARTTLS.
 starttls-clears     4.2  must    starttls,recipients,STARTTLS  Forgets the transaction at the handshake.
 starttls-offer      4.2  must    starttls,STARTTLS  Does not offer STARTTLS under TLS.
-starttls-again      4.2  must    starttls,STARTTLS  Refuses STARTTLS under TLS.
-starttls-injection  5    must    attack,starttls,STARTTLS  Runs nothing that came in the clear behind it.
+starttls-again      4.2  should  starttls,STARTTLS  Refuses STARTTLS under TLS.
+starttls-injection  6    must    attack,starttls,STARTTLS  Runs nothing that came in the clear behind it.
 """,
     "RFC 4954": """
 auth              4  must    credentials,AUTH  Answers good credentials with 235.
@@ -137,7 +137,7 @@ auth-again        4  must    credentials,AUTH  Refuses AUTH with 503 after a suc
 auth-transaction  4  must    AUTH  Refuses AUTH with 503 where a transaction is open.
 """,
     "RFC 1985": """
-etrn-syntax  5.3  must    ETRN  Refuses an ETRN without a node.
+etrn-syntax  5  must    ETRN  Refuses an ETRN without a node.
 """,
     "RFC 2033": """
 lmtp-lhlo        4.1  must    lmtp  Answers LHLO with 250.
