@@ -16,7 +16,7 @@ from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP
 from peers import SECONDS, certificates, serving
 
-from smtp_proto.testing.conformance import Stream, Verdict, check_server
+from smtp_proto.testing.conformance import ServerOptions, Stream, Verdict, check_server
 from smtp_transports._places import Security
 from smtp_transports._sockets import SocketStream
 from smtp_transports.handlers import Mailbox
@@ -47,7 +47,9 @@ def check(
         sock = socket.create_connection(address, SECONDS)
         return SocketStream(sock, *([security] if security else []))
 
-    verdicts = check_server(connect, recipients=RECIPIENTS, deliver=True, attack=True, **options)
+    verdicts = check_server(
+        connect, ServerOptions(recipients=RECIPIENTS, deliver=True, attack=True, **options)
+    )
     return names(verdicts, "broken"), names(verdicts, "kept")
 
 

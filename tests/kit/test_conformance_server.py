@@ -53,7 +53,9 @@ ALLOWED: dict[str, Any] = {
 def check(server: Callable[[list[bytes]], Stream], **options: Any) -> list[Verdict]:
     """All rules, of a server that lets its messages be seen."""
     arrived: list[bytes] = []
-    return check_server(lambda: server(arrived), **ALLOWED | {"delivered": lambda: arrived} | options)
+    return check_server(
+        lambda: server(arrived), ServerOptions(**ALLOWED | {"delivered": lambda: arrived} | options)
+    )
 
 
 def names(verdicts: Iterable[Verdict], finding: str) -> set[str]:
@@ -309,7 +311,7 @@ def heard(server: type[TinyServer], **options: Any) -> list[bytes]:
             said.append(data)
             super().send_all(data, timeout)
 
-    check_server(lambda: Listening([]), lmtp=server.lmtp, **options)
+    check_server(lambda: Listening([]), ServerOptions(lmtp=server.lmtp, **options))
     return said
 
 
@@ -326,7 +328,9 @@ def test_nothing_is_delivered_unasked(server: type[TinyServer]) -> None:
     arrived: list[bytes] = []
     asked = {"recipients": RECIPIENTS, "refused": REFUSED.decode(), "attack": True}
     examples = 0 if server in BROKEN else 20
-    verdicts = check_server(lambda: server(arrived), lmtp=server.lmtp, examples=examples, **asked)
+    verdicts = check_server(
+        lambda: server(arrived), ServerOptions(lmtp=server.lmtp, examples=examples, **asked)
+    )
     assert not arrived
     assert not names(verdicts, "broken") - BROKEN.get(server, set())
 
@@ -360,7 +364,7 @@ def test_bounds_are_kept(bound: dict[str, int]) -> None:
         made.append(None)
         return TinyServer([])
 
-    verdicts = check_server(connect, **bound)
+    verdicts = check_server(connect, ServerOptions(**bound))
     assert len(made) == bound.get("max_connections", len(made))
     assert sum(b"QUIT" not in said for said in heard(TinyServer, **bound)) <= 20
     (why,) = {verdict.detail for verdict in verdicts if verdict.rule.name in ("mail-nested", "noop-long")}
@@ -418,7 +422,7 @@ def test_a_server_that_refuses_gives_no_occasion() -> None:
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
-        check_server(lambda: TinyServer([]), **options)
+        ServerOptions(**options)
 
 
 # Servers that do not behave at all
@@ -469,7 +473,7 @@ class Hostile:
     ids=lambda case: repr(case)[:60],
 )
 def test_nothing_stops_the_check(said: tuple[Any, ...], broken: set[str]) -> None:
-    assert broken <= names(check_server(lambda: Hostile(*said), examples=1), "broken")
+    assert broken <= names(check_server(lambda: Hostile(*said), ServerOptions(examples=1)), "broken")
 
 
 def test_a_server_that_takes_no_more_connections_ends_it() -> None:
@@ -497,9 +501,11 @@ def test_a_reply_that_trickles_in_has_one_deadline() -> None:
             return super().receive_some(1, timeout)
 
     options: dict[str, Any] = {"clock": lambda: now[0], "patience": 10, "examples": 0}
-    verdicts = check_server(lambda: Slow([]), **options)
+    verdicts = check_server(lambda: Slow([]), ServerOptions(**options))
     assert names(verdicts, "broken") == {"greeting"}
-    assert not names(check_server(lambda: Slow([]), **options | {"patience": 10_000}), "broken")
+    assert not names(
+        check_server(lambda: Slow([]), ServerOptions(**options | {"patience": 10_000})), "broken"
+    )
 
 
 def test_a_handshake_that_fails_is_a_verdict() -> None:

@@ -164,7 +164,7 @@ def _first_line(path: Path) -> str:
 
 
 def _check(place: Place, options: argparse.Namespace, password: str | None) -> Report:
-    from smtp_proto.testing.conformance import check_server
+    from smtp_proto.testing.conformance import ServerOptions, check_server
 
     from ._report import Report
 
@@ -173,8 +173,7 @@ def _check(place: Place, options: argparse.Namespace, password: str | None) -> R
     connections = Connections(place, options.patience, () if place.unix else secrets)
     settings: dict[str, Any] = {} if options.sender is None else {"sender": options.sender}
     try:
-        verdicts = check_server(
-            connections,
+        allowed = ServerOptions(
             lmtp=place.lmtp,
             domain=options.domain or own_name(),
             recipients=options.deliver_to or options.to,
@@ -191,6 +190,7 @@ def _check(place: Place, options: argparse.Namespace, password: str | None) -> R
             max_commands=options.max_commands,
             **settings,
         )
+        verdicts = check_server(connections, allowed)
     finally:
         connections.close()
         pace.clear()

@@ -1,6 +1,6 @@
 """Holds the rules of the RFCs against somebody else's server or client.
 
-check_server(connect, ...)      every rule of SERVER_RULES, a verdict for each
+check_server(connect, options)  every rule of SERVER_RULES, a verdict for each
 ServerMachine                   random sessions with a server, as a test; needs Hypothesis
 check_client(send, ...)         every rule of CLIENT_RULES, a verdict for each
 ClientMachine                   a server that changes, and a client, as a test; needs Hypothesis

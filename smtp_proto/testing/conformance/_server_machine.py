@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, cast
 
 from hypothesis import HealthCheck, Phase, Verbosity, settings
@@ -103,9 +104,8 @@ class ServerMachine(RuleBasedStateMachine):
     def go_on(self, steps: int, second: bool) -> None:
         """What comes next on the way to a message, as far as its text."""
         for _ in range(steps):
-            name = self._here.model.next_word(second)
-            move = self._here.move(name)
-            self._do(lambda move=move: self._here.say(move) if move else self._here.end())  # type: ignore[misc]
+            move = self._here.move(self._here.model.next_word(second))
+            self._do(partial(self._here.say, move) if move else self._here.end)
             if self._visit is None or self._here.model.waits_for:
                 break
 
