@@ -166,10 +166,19 @@ class Rcpt(Command):
 
 def received_rcpt(path: Path, parameters: Parameters) -> Rcpt:
     """A RCPT from the wire, judged by its reader."""
-    rcpt = Rcpt.__new__(Rcpt)
+    rcpt = _new_rcpt(Rcpt)
     rcpt._forward_path = path
     rcpt._parameters = parameters
     return rcpt
+
+
+def rcpt_to(address: str) -> Rcpt:
+    """`Rcpt(forward_path=address)`."""
+    path = address if type(address) is Path else Path(address)
+    return received_rcpt(path, NO_PARAMETERS) if path else Rcpt(forward_path=path)  # which raises
+
+
+_new_rcpt = Rcpt.__new__
 
 
 class Data(Command):

@@ -13,7 +13,7 @@ from .._replies import Reply, Successes
 from .._state import State
 from .._writers import WRITERS
 from ._prepare import Prepared
-from ._result import Outcome, SendResult, Status
+from ._result import Outcome, SendResult, Status, outcome_for
 from ._wants import Op, Want
 
 # What a group may be: far below the socket buffers of anybody, far above what saves no more time.
@@ -194,7 +194,7 @@ class Delivery:
             outcomes.insert(place, outcome)
         if message.given is not None:
             outcomes = [
-                Outcome(recipient=given, status=outcome.status, reply=outcome.reply)
+                outcome_for(given, outcome.status, outcome.reply)
                 for given, outcome in zip(message.given, outcomes, strict=True)
             ]
         return SendResult(outcomes=tuple(outcomes))
@@ -205,7 +205,7 @@ class Delivery:
             return self._own_outcomes()
         verdict = self._verdicts[0] if self._verdicts else self._refusal
         status = self._status(verdict)
-        return [Outcome(recipient=rcpt._forward_path, status=status, reply=verdict) for rcpt in self._rcpts]
+        return [outcome_for(rcpt._forward_path, status, verdict) for rcpt in self._rcpts]
 
     def _own_outcomes(self) -> list[Outcome]:
         """The same where recipients have outcomes of their own."""
@@ -220,7 +220,7 @@ class Delivery:
                     last = next(verdicts, None) or self._refusal
                     decided = self._status(last)
                 reply, status = last, decided
-            outcomes.append(Outcome(recipient=rcpt._forward_path, status=status, reply=reply))
+            outcomes.append(outcome_for(rcpt._forward_path, status, reply))
         return outcomes
 
     def _status(self, reply: Reply | None) -> Status:
@@ -235,4 +235,4 @@ def _octets(command: Command) -> int:
 
 
 def _unsent(recipient: Path) -> Outcome:
-    return Outcome(recipient=recipient, status=Status.UNSENT, reply=None)
+    return outcome_for(recipient, Status.UNSENT, None)

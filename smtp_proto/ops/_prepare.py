@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias, cast
+from typing import Literal, NamedTuple, TypeAlias
 
 from .._addresses import Path
 from .._body import has_utf8_header
 from .._client_connection import ClientConnection
-from .._commands import Mail, Rcpt
+from .._commands import Mail, Rcpt, rcpt_to
 from .._errors import LocalProtocolError, NotOffered
 from .._features import Features
 from .._limits import UNLIMITED
@@ -103,7 +103,7 @@ def prepare(
     """Judge a message, and decide how it is sent. Raises as `send_message`."""
     if isinstance(recipients, str):
         recipients = [recipients]
-    rcpts = [rcpt if type(rcpt) is Rcpt else Rcpt(forward_path=cast(str, rcpt)) for rcpt in recipients]
+    rcpts = [rcpt if isinstance(rcpt, Rcpt) else rcpt_to(rcpt) for rcpt in recipients]
     if not rcpts:
         raise LocalProtocolError("a message needs a recipient")
     path = Path(sender)

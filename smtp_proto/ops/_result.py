@@ -52,6 +52,18 @@ class Outcome(Message):
         return f"{self.recipient}: {self.status.value}{decided}"
 
 
+_new_outcome = Outcome.__new__
+
+
+def outcome_for(recipient: Path, status: Status, reply: Reply | None) -> Outcome:
+    """`Outcome(recipient=recipient, status=status, reply=reply)`."""
+    outcome = _new_outcome(Outcome)
+    outcome._recipient = recipient
+    outcome._status = status
+    outcome._reply = reply
+    return outcome
+
+
 class SendResult(Message):
     """The outcomes in the order in which the recipients were given, duplicates included."""
 

@@ -210,11 +210,11 @@ def _path(address: str) -> Path:
         return Path(_envelope(address)[1:-1])
 
 
-def _rcpts(addresses: list[str], parameters: Mapping[str, Any]) -> list[Rcpt]:
+def _paths(addresses: list[str]) -> list[Path]:
     try:
-        return [Rcpt(forward_path=address, parameters=parameters) for address in addresses]
+        return [Path(address) for address in addresses]
     except LocalProtocolError:
-        return [Rcpt(forward_path=_path(address), parameters=parameters) for address in addresses]
+        return [_path(address) for address in addresses]
 
 
 def _words(options: Iterable[str]) -> str:
@@ -891,12 +891,15 @@ class SMTP:
         try:
             parameters = Parameters.from_text("MAIL", of_mail) if of_mail else _NONE
             for_rcpt = Parameters.from_text("RCPT", of_rcpt) if of_rcpt else _NONE
-            rcpts = _rcpts(recipients, for_rcpt)
+            paths = _paths(recipients)
+            rcpts: Sequence[Path | Rcpt] = paths
+            if for_rcpt:
+                rcpts = [Rcpt(forward_path=path, parameters=for_rcpt) for path in paths]
             path = _path(sender)
         except LocalProtocolError:
             return None
         is_said = is_ascii or "SMTPUTF8" in conn.features
-        if not is_said and not all(rcpt.forward_path.is_ascii for rcpt in rcpts):
+        if not is_said and not all(path.is_ascii for path in paths):
             return None
         try:
             op = ops.send_message(
@@ -927,7 +930,7 @@ class SMTP:
             self._take_back(conn)
         if result.all_accepted:
             return {}
-        return self._judge(sender, recipients, rcpts, [cast(Reply, one.reply) for one in result.outcomes])
+        return self._judge(sender, recipients, paths, [cast(Reply, one.reply) for one in result.outcomes])
 
     def _take_back(self, conn: ClientConnection) -> None:
         """The message is through: the single calls go on where the core stopped."""
@@ -939,19 +942,20 @@ class SMTP:
             self._driver = None
 
     def _judge(
-        self, sender: str, recipients: list[str], rcpts: list[Rcpt], replies: list[Reply]
+        self, sender: str, recipients: list[str], paths: list[Path], replies: list[Reply]
     ) -> dict[str, _Answer]:
         """Those who were refused; or raise, if nobody was accepted. `replies`: which decided, for each."""
         refused: dict[str, _Answer] = {}
         verdict: Reply | None = None
         accepted = False
-        for recipient, rcpt, reply in zip(recipients, rcpts, replies, strict=True):
+        for recipient, path, reply in zip(recipients, paths, replies, strict=True):
             if isinstance(reply.to, Mail):
                 self._leave(reply.code)
                 raise SMTPSenderRefused(*_answer(reply), sender)
             of_message = isinstance(reply.to, EndOfMessage)
             accepted = accepted or (of_message and reply.is_positive)
-            if reply.to is rcpt or (of_message and not reply.is_positive):
+            own = isinstance(reply.to, Rcpt) and reply.to.forward_path is path
+            if own or (of_message and not reply.is_positive):
                 refused[recipient] = _answer(reply)
             if not isinstance(reply.to, Rcpt):  # that of another recipient is a 421
                 verdict = verdict or reply
