@@ -93,7 +93,7 @@ def by(module: Any) -> Send:
             refused = client.sendmail(letter.sender, letter.recipients, letter.data)
         return [recipient for recipient in letter.recipients if recipient not in refused]
 
-    return over_tcp(send, ssl_context=certificates().server, timeout=0.3)
+    return over_tcp(send, ssl_context=certificates().server)
 
 
 OF_THE_STANDARD_LIBRARY = {
