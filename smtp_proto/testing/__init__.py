@@ -4,6 +4,8 @@ Pair(client, server, plan)            both ends in memory, octets travel as plan
 ScriptedPeer(script, plays=...)       a peer that follows a dialogue written as text
 play(script, sock, plays=...)         the same over a socket
 FaultyStream(stream, *faults)         a network that cuts, waits, repeats and makes up
+strategies                            what Hypothesis draws: a module of its own, which needs it
+conformance                           the rules of the RFCs, held against anybody's server or client
 """
 
 from ._faults import (
