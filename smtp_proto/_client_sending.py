@@ -204,13 +204,13 @@ class ClientSending(Connection):
         RCPT, DATA and RSET), one event tells it, `Successes`; else replies do, one by one. Raises as `send`,
         for the first that may not be said: those before it are queued.
         """
-        is_first = not self._pending
-        if is_first and self._body is None and not self._mispredicted and "PIPELINING" in self.features:
+        busy = self._pending or self._body is not None or self._mispredicted
+        if not busy and "PIPELINING" in self.features:
             self._send_together(commands)
         else:
             for command in commands:
                 self.send(command)
-        if is_first and not self._hears_each and _NOTHING_TO_LEARN.issuperset(map(type, commands)):
+        if not self._hears_each and _NOTHING_TO_LEARN.issuperset(map(type, commands)):
             self._group = commands
 
     def _send_together(self, commands: Sequence[Command]) -> None:

@@ -94,6 +94,7 @@ ILLEGAL = [
     "a@b_c.example",
     "a@b/c",
     "a@" + DOMAIN_255 + "a",
+    "a@" + DOMAIN_255[:-1] + ".a",
     "a@" + "ä" * 128,
     # quotes
     '"a@b.example',

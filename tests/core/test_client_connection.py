@@ -629,9 +629,11 @@ def test_a_text_that_is_known_counts_as_known_at_the_beginning_of_a_line_alone()
     feed(client, OK + OK + GO)
     assert say(client, MessageData(data=b"x" * 996), MessageData(data=text)) == b"x" * 996 + b".a\r\n"
     client = client_in(State.DATA)
-    text = client.text_of(b"ab\n")
     say(client, MessageData(data=b"x" * 997))
-    refused(client, MessageData(data=text), "longer than 998")
+    refused(client, MessageData(data=client.text_of(b"ab\n")), "longer than 998")
+    client = client_in(State.DATA)
+    say(client, MessageData(data=b"\r"))
+    assert say(client, MessageData(data=client.text_of(b"a\n"))) == b"\r\na\r\n"
 
 
 def test_the_size_of_a_large_message_is_that_of_all_its_pieces() -> None:
@@ -1097,6 +1099,39 @@ def test_a_group_is_none_if_something_else_is_outstanding_or_the_recipients_matt
         assert [reply.to for reply in feed(client, OK * 3)] == [mail, A, B]
 
 
+def test_a_group_with_something_behind_it_is_answered_one_by_one() -> None:
+    client = client_in(State.READY)
+    client.send_group([MAIL, A])
+    say(client, B)
+    assert [reply.to for reply in feed(client, OK + OK, OK)] == [MAIL, A, B]
+
+
+@pytest.mark.parametrize("more", [OK, GO, b"2"])
+def test_no_reply_is_swallowed_with_a_group(more: bytes) -> None:
+    client = client_in(State.READY)
+    client.send_group([MAIL, A])
+    heard, error = until_error(client, OK + OK + more, b"")
+    assert [one.to for one in heard] in ([MAIL, A], [[MAIL, A]])
+    assert error is not None
+
+
+def test_a_line_of_the_answers_to_a_group_is_as_long_as_any_other() -> None:
+    long = b"250 " + b"x" * 100 + b"\r\n"
+    client = ClientConnection(features=ALL_FEATURES, limits=Limits(reply_line=len(long) - 1))
+    client.send_group([MAIL, A])
+    client.receive_data(OK + long)
+    assert client.next_event().to == MAIL  # type: ignore[union-attr]
+    with pytest.raises(RemoteProtocolError, match="line of more than"):
+        client.next_event()
+
+
+def test_without_pipelining_a_group_is_one_command() -> None:
+    client = ClientConnection(features=Features())
+    with pytest.raises(LocalProtocolError, match="must wait"):
+        client.send_group([MAIL, A])
+    assert client.data_to_send() == b"MAIL FROM:<sender@client.example>\r\n"
+
+
 def test_replies_that_began_before_the_group_was_said_are_not_believed() -> None:
     client = client_in(State.READY)
     client.receive_data(OK + OK)
@@ -1124,3 +1159,6 @@ def test_a_client_is_idle_when_a_transaction_may_begin_and_nothing_waits() -> No
     say(client, Noop())
     assert not client.is_idle
     assert not client_in(State.MAIL).is_idle
+    client = client_in(State.READY)
+    assert until_error(client, b"what\r\n")[1] is not None
+    assert not client.is_idle
