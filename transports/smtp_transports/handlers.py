@@ -15,6 +15,8 @@ from smtp_proto.ops import Session
 if TYPE_CHECKING:
     from smtp_proto.sasl import Identity, Question
 
+__all__ = ["Collector", "Discard", "Handler", "Mailbox", "Maildir", "Message", "Print"]
+
 _log = logging.getLogger("smtp_transports")
 
 
