@@ -20,14 +20,18 @@ nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(collections|email|enum|hypothesis|os|pathlib|ssl|trio|typing)\..*")]
 
 # What belongs to nobody but its module: variables for types, and shapes that an argument may have.
-nitpick_ignore_regex += [("py:.*", r"(.*\.)?(_[A-Z]\w*|Connect|Connecting|ParameterValue|(Async)?(Readable|Stream))")]
+nitpick_ignore_regex += [
+    ("py:.*", r"(.*\.)?(_[A-Z]\w*|Connect(ing)?|ParameterValue|(Async)?(Readable|Stream))")
+]
 
 autodoc_default_options = {
     "members": True,
     "member-order": "bysource",
     "exclude-members": "verb",
-    "inherited-members": "BaseException,Collector,Command,Enum,Exception,Fault,FrozenMapping,Generic,Handler,OSError,"
-    "Protocol,Reply,RuleBasedStateMachine,dict,int,str,tuple",
+    "inherited-members": (
+        "BaseException,Collector,Command,Enum,Exception,Fault,FrozenMapping,Generic,Handler,OSError,Protocol,"
+        "Reply,RuleBasedStateMachine,dict,int,str,tuple"
+    ),
 }
 # These have an entry of their own, or are better read whole.
 autodoc_type_aliases = {

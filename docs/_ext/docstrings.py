@@ -1,7 +1,8 @@
 """For Sphinx: the docstrings of this project, which are Markdown, and links to what they speak of.
 
-A docstring holds paragraphs, `code`, lists, and examples that are indented by four. Where a paragraph begins with a
-parameter, as in "`port`: 25 by default. `tls`: TLS from the start.", it becomes a list of parameters.
+A docstring holds paragraphs, `code`, lists, and examples that are indented by four. Where a paragraph
+begins with a parameter, as in "`port`: 25 by default. `tls`: TLS from the start.", it becomes a list of
+parameters.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -22,9 +24,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
-_DIRECTIVE = re.compile(r"^\.\. (?:auto|py:)(?:class|exception|function|data)::\s+([\w.]+)", re.M)
+_DIRECTIVE = re.compile(r"^\.\. (?:auto|py:)(?:class|exception|function|data)::\s+([\w.]+)", re.MULTILINE)
 _CODE = re.compile(r"(`+)(.+?)\1")
-_ITEM = re.compile(r"([*-]|\d+\.) ")
+_ITEM = re.compile(r"[*-] ")
 _SPECIAL = re.compile(r"[*|\\]|_(?!\w)")
 
 
@@ -81,11 +83,11 @@ def to_rest(lines: list[str], parameters: frozenset[str] = frozenset(), module: 
         if all(line.startswith("    ") or not line for line in paragraph):
             rest += ["::", "", *paragraph, ""]
         elif _ITEM.match(paragraph[0]):
-            rest += [_inline(line, module, keep=2) for line in paragraph] + [""]
+            rest += [*(f"* {_inline(item, module)}" for item in _items(paragraph)), ""]
         else:
             text = " ".join(paragraph)
             for part in re.split(r"(?<=[.;] )(?=Raises )", text):
-                rest += _listed(part.strip(), parameters, module) + [""]
+                rest += [*_listed(part.strip(), parameters, module), ""]
     return rest
 
 
@@ -105,6 +107,17 @@ def _paragraphs(lines: list[str]) -> Iterator[list[str]]:
         yield _stripped(block)
 
 
+def _items(paragraph: list[str]) -> list[str]:
+    """The items of a list, each in one line."""
+    items: list[str] = []
+    for line in paragraph:
+        if _ITEM.match(line):
+            items.append(line[2:])
+        else:
+            items[-1] += f" {line.strip()}"
+    return items
+
+
 def _stripped(block: list[str]) -> list[str]:
     while not block[-1]:
         block = block[:-1]
@@ -120,23 +133,25 @@ def _listed(text: str, parameters: frozenset[str], module: str) -> list[str]:
     if len(parts) > 1:
         rest.append("")
     for names, said in zip(parts[1::2], parts[2::2], strict=True):
-        said = said.strip().removesuffix(";").removesuffix(".")
-        for one in re.findall(r"`\**(\w+)`", names):
-            rest.append(f":param {one}: {_inline(said[:1].upper() + said[1:], module)}.")
+        meaning = _inline(said.strip().removesuffix(";").removesuffix("."), module)
+        meaning = meaning[:1].upper() + meaning[1:]
+        rest += [f":param {one}: {meaning}." for one in re.findall(r"`\**(\w+)`", names)]
     return rest
 
 
-def _inline(text: str, module: str, keep: int = 0) -> str:
-    """`text` with its code marked; the first `keep` characters are left as they are."""
-    start, text = text[:keep], text[keep:]
-    pieces, end = [start], 0
+def _inline(text: str, module: str) -> str:
+    """`text` with its code marked."""
+    pieces, end = [], 0
     for match in _CODE.finditer(text):
-        pieces += [_SPECIAL.sub(r"\\\g<0>", text[end : match.start()]), _marked(match[2], module)]
+        pieces += [_plain(text[end : match.start()]), _marked(match[2], module)]
         end = match.end()
         if text[end : end + 1].isalnum():
             pieces.append("\\ ")
-    pieces.append(_SPECIAL.sub(r"\\\g<0>", text[end:]))
-    return "".join(pieces)
+    return "".join([*pieces, _plain(text[end:])])
+
+
+def _plain(text: str) -> str:
+    return _SPECIAL.sub(r"\\\g<0>", text)
 
 
 def _marked(code: str, module: str) -> str:
@@ -148,10 +163,8 @@ def _marked(code: str, module: str) -> str:
 
 def _parameters(value: Any) -> frozenset[str]:
     names = set(getattr(value, "_fields", ())) if isinstance(value, type) else set()
-    try:
+    with suppress(TypeError, ValueError):
         names |= set(inspect.signature(value).parameters)
-    except (TypeError, ValueError):
-        pass
     return frozenset(name for name in names if isinstance(name, str))
 
 
@@ -165,7 +178,7 @@ def _process(app: Sphinx, what: str, name: str, value: Any, options: Any, lines:
 
 
 def _import_for_annotations(module: ModuleType) -> None:
-    """Import what `module` imports for type checkers alone, so that what is annotated with it can be named."""
+    """Import what `module` imports for type checkers alone: annotations with it can be named then."""
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             exec(compile(ast.Module(node.body, []), module.__name__, "exec"), vars(module))
@@ -178,7 +191,7 @@ def _said(module: str) -> dict[tuple[str, str], list[str]]:
 
 
 def _describe_fields(cls: type) -> None:
-    """Let the fields of messages and tuples tell their types and what is said below them, and nothing else."""
+    """Let the fields of messages and tuples tell their types and what is said below them."""
     said = _said(cls.__module__)
     for name, annotation in list(vars(cls).get("__annotations__", {}).items()):
         field, text = vars(cls).get(name), "\n".join(said.get((cls.__qualname__, name), ())) or None
@@ -199,7 +212,9 @@ def _said_of_constant(name: str, value: Any) -> list[str]:
 
 
 def _own_modules() -> list[ModuleType]:
-    return [module for name, module in sorted(sys.modules.items()) if name.startswith(("smtp_proto", "smtp_t"))]
+    return [
+        module for name, module in sorted(sys.modules.items()) if name.startswith(("smtp_proto", "smtp_t"))
+    ]
 
 
 def _name_defaults(
@@ -236,7 +251,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     for module in _own_modules():
         _import_for_annotations(module)
     for name in documented():
-        if inspect.ismethod(method := find(name)):  # of a library of sockets; Sphinx loses one of its arguments
+        # `connect` and `serve` are methods of a library of sockets, of which Sphinx loses an argument.
+        if inspect.ismethod(method := find(name)):
             module, _, last = name.rpartition(".")
             setattr(sys.modules[module], last, method.__func__)
     owners = [value for value in map(find, documented()) if isinstance(value, type)]
