@@ -59,6 +59,23 @@ def test_names_of_test_files_are_not_ambiguous() -> None:
     assert len(TESTS) == len(list((ROOT / "tests").rglob("test_*.py")))
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link can lead to in a page, as browsers of repositories make it of its headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# Those of docs/ are looked at by Sphinx.
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
+def test_links_of_the_pages_outside_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        place, _, anchor = link.partition("#")
+        if "://" not in link:
+            target = page.parent / place if place else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
 def test_every_limit_is_on_its_page_with_its_default() -> None:
     limits = {cells[0].strip("`"): cells[1] for cells in rows("reference/limits.md") if len(cells) == 5}
     assert limits == {name: f"{value:,}" for name, value in Limits()._asdict().items()}

@@ -177,8 +177,9 @@ class _Server:
 
         `verb`: a command such as `"RCPT"`; `"CONNECT"`: instead of the greeting; `"."`: the end of a message,
         in chunks too. `code`: 400 to 599; the server hangs up behind 421. `text`: may begin with an enhanced
-        status code. `recipient`: only RCPT for this one, or in LMTP the verdict for this one. What is planned
-        happens in the order of planning, and has to happen before a test that passes is over.
+        status code. `recipient`: only RCPT for this one, or in LMTP the verdict for this one.
+
+        What is planned happens in the order of planning, and has to happen before a test that passes is over.
 
         Raises `ValueError` for what cannot happen.
         """
