@@ -1,13 +1,17 @@
 """How Sphinx builds the documentation: `make docs`."""
 
+import sys
 from importlib import metadata
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "smtp_proto"
 author = "smtp_proto contributors"
 copyright = author
 release = metadata.version("smtp-proto")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx_design"]
+extensions = ["figures", "myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx_design"]
 exclude_patterns = ["_build"]
 
 # A link that leads nowhere ends the build, as all warnings do.
