@@ -1,4 +1,6 @@
-"""What the pages draw, for Sphinx: `{state-diagram} client smtp`, `{sequence-diagram} pipelining`."""
+"""What the pages draw, for Sphinx: `{state-diagram} client smtp`, `{sequence-diagram} pipelining`,
+`{explorer}`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+import explorer
 import sequence_diagram
 import state_diagram
 from runs import RUNS
@@ -37,6 +40,19 @@ class SequenceDiagram(SphinxDirective):
         return _html(sequence_diagram.figure(RUNS[self.arguments[0]]))
 
 
+class Explorer(SphinxDirective):
+    """The explorer, as a part of this page."""
+
+    def run(self) -> list[nodes.Node]:
+        return _html(explorer.fragment())
+
+
+def _write_page(app: Sphinx, failure: Exception | None) -> None:
+    """The explorer, as a page of its own."""
+    if failure is None and app.builder.format == "html":
+        (app.outdir / "step-by-step.html").write_text(explorer.page(), encoding="utf-8")
+
+
 def _html(text: str) -> list[nodes.Node]:
     return [nodes.raw("", text, format="html")]
 
@@ -44,5 +60,7 @@ def _html(text: str) -> list[nodes.Node]:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("state-diagram", StateDiagram)
     app.add_directive("sequence-diagram", SequenceDiagram)
+    app.add_directive("explorer", Explorer)
+    app.connect("build-finished", _write_page)
     app.add_css_file("diagrams.css")
     return {"parallel_read_safe": True}

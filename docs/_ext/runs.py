@@ -49,6 +49,15 @@ class Run:
 
     def writes(self) -> Writes:
         """What both ends write while `shown` runs, each write by itself."""
+        pair, shown = self._play()
+        return pair.said[shown]
+
+    def transcript(self) -> str:
+        """All of the session, as the text of a script."""
+        return self._play()[0].transcript
+
+    def _play(self) -> tuple[Pair, slice]:
+        """The session, and which of its writes are to be shown."""
         client, server = ClientConnection(lmtp=self.lmtp), ServerConnection(lmtp=self.lmtp)
         pair = Pair(client, server)
         marks: list[int] = []
@@ -62,18 +71,17 @@ class Run:
             marks.append(len(pair.said))
             yield from quit(client)
 
+        logs_in = "authenticate" in self.answers
         serving = serve(
             server,
             Session(server),
             domain="mx.example",
             offer=self.offer,
             starttls=self.starttls,
-            authenticator=Authenticator(["SCRAM-SHA-256"], _context)
-            if "authenticate" in self.answers
-            else None,
+            authenticator=Authenticator(["SCRAM-SHA-256"], _context) if logs_in else None,
         )
         pair.run(session(), serving, server_ask=self._answer)
-        return pair.said[slice(*marks)]
+        return pair, slice(*marks)
 
     def _answer(self, question: Any) -> object:
         assert isinstance(question, Decide)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
+from hiding import HIDDEN, Hider
 from runs import Run, Writes
 from smtp_proto.testing import Role
 
@@ -15,9 +16,7 @@ _WIDTH, _LEFT, _RIGHT = 360, 18, 342
 _LINE, _GAP, _CHARACTER = 15, 12, 6.65
 _LONGEST = int((_RIGHT - _LEFT - 24) / _CHARACTER)
 
-_AUTH = re.compile("(AUTH [^ ]+)( .+)?")
 _BDAT = re.compile(r"BDAT ([0-9]+)(?: LAST)?")
-_HIDDEN = "<hidden>"
 
 
 class Write(NamedTuple):
@@ -55,12 +54,13 @@ class _Reader:
     """Knows what the lines are: commands, replies, a message, an exchange that proves who somebody is."""
 
     def __init__(self) -> None:
+        self._hider = Hider()
         self._asked_for_data = False
-        self._exchanging = False
 
     def lines(self, by: Role, octets: bytes) -> Iterator[str]:
         if by == "server":
-            yield from map(self._reply, _split(octets))
+            self._asked_for_data = octets.startswith(b"354") or b"\r\n354" in octets
+            yield from map(self._hider.server, _split(octets))
             return
         if self._asked_for_data:
             self._asked_for_data = False
@@ -69,23 +69,10 @@ class _Reader:
         while octets:
             line, _, octets = octets.partition(b"\r\n")
             text = line.decode("ascii")
-            yield self._command(text)
+            yield self._hider.client(text)
             if chunk := _BDAT.fullmatch(text):
                 yield _message(int(chunk[1]))
                 octets = octets[int(chunk[1]) :]
-
-    def _command(self, line: str) -> str:
-        if self._exchanging:
-            return _HIDDEN
-        auth = _AUTH.fullmatch(line)
-        self._exchanging = auth is not None
-        return f"{auth[1]} {_HIDDEN}" if auth and auth[2] else line
-
-    def _reply(self, line: str) -> str:
-        self._asked_for_data = line.startswith("354")
-        is_challenge = self._exchanging and line.startswith("334")
-        self._exchanging = is_challenge
-        return f"334 {_HIDDEN}" if is_challenge else line
 
 
 def _split(octets: bytes) -> list[str]:
@@ -176,7 +163,7 @@ def _arrow(write: Write, y: int) -> str:
 
 
 def _kind(line: str) -> str:
-    return "quiet" if line.startswith("<") or line.endswith(_HIDDEN) else "line"
+    return "quiet" if line.startswith("<") or line.endswith(HIDDEN) else "line"
 
 
 def _number(round_trip: int, y: int) -> str:
