@@ -12,13 +12,13 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -190,13 +190,24 @@ def _said(module: str) -> dict[tuple[str, str], list[str]]:
     return said
 
 
+def _getter(read: Callable[[Any], Any]) -> FunctionType:
+    def get(self: Any) -> Any:
+        return read(self)
+
+    return cast(FunctionType, get)
+
+
 def _describe_fields(cls: type) -> None:
     """Let the fields of messages and tuples tell their types and what is said below them."""
     said = _said(cls.__module__)
     for name, annotation in list(vars(cls).get("__annotations__", {}).items()):
         field, text = vars(cls).get(name), "\n".join(said.get((cls.__qualname__, name), ())) or None
-        if isinstance(getattr(field, "fget", None), attrgetter):
-            getter = FunctionType((lambda self: None).__code__, vars(sys.modules[cls.__module__]), name)
+        if isinstance(field, property) and isinstance(field.fget, attrgetter):
+            # Its annotation is understood where the class is; and the class goes on working.
+            like = _getter(field.fget)
+            getter = FunctionType(
+                like.__code__, vars(sys.modules[cls.__module__]), name, None, like.__closure__
+            )
             getter.__annotations__ = {"return": annotation}
             setattr(cls, name, property(getter, doc=text))
         elif type(field).__name__ == "_tuplegetter":
@@ -253,8 +264,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     for name in documented():
         # `connect` and `serve` are methods of a library of sockets, of which Sphinx loses an argument.
         if inspect.ismethod(method := find(name)):
-            module, _, last = name.rpartition(".")
-            setattr(sys.modules[module], last, method.__func__)
+            owner, _, last = name.rpartition(".")
+            setattr(sys.modules[owner], last, method.__func__)
     owners = [value for value in map(find, documented()) if isinstance(value, type)]
     for cls in {cls for owner in owners for cls in owner.__mro__}:
         if cls.__module__.startswith("smtp_"):

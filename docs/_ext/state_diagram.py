@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 from itertools import pairwise
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import pygraphviz  # type: ignore[import-untyped]
@@ -46,10 +50,28 @@ def figure(chart: Chart) -> str:
 
 def drawing(chart: Chart) -> str:
     """The drawing, as SVG that takes its colours from the page."""
-    svg = pygraphviz.AGraph(string=dot(chart)).draw(prog="dot", format="svg").decode("utf-8")
+    with _quiet_fonts():
+        svg = pygraphviz.AGraph(string=dot(chart)).draw(prog="dot", format="svg").decode("utf-8")
     svg = _SIZE.sub(_sized, _NOISE.sub("", svg[svg.index("<svg") :].strip()), count=1)
     label = f"State diagram. {chart.title}. The table below says the same."
     return svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
+
+
+@contextmanager
+def _quiet_fonts() -> Iterator[None]:
+    """Keep back what the fontconfig in the wheel says of a newer system's settings, and nothing else."""
+    stderr = os.dup(2)
+    with TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            sys.stderr.writelines(
+                line.decode() for line in held if not line.startswith(b"Fontconfig warning")
+            )
 
 
 def _sized(match: re.Match[str]) -> str:
