@@ -11,7 +11,14 @@ author = "smtp_proto contributors"
 copyright = author
 release = metadata.version("smtp-proto")
 
-extensions = ["docstrings", "myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton", "sphinx_design"]
+extensions = [
+    "docstrings",
+    "figures",
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
 exclude_patterns = ["_build"]
 
 # A link that leads nowhere ends the build, as all warnings do.

@@ -227,7 +227,7 @@ def _describe_fields(cls: type) -> None:
     said = _said(cls.__module__)
     for name, annotation in list(vars(cls).get("__annotations__", {}).items()):
         field, text = vars(cls).get(name), "\n".join(said.get((cls.__qualname__, name), ())) or None
-        if isinstance(getattr(field, "fget", None), attrgetter):
+        if isinstance(field, property) and isinstance(field.fget, attrgetter):
             getter = _function(field.fget, vars(sys.modules[cls.__module__]))
             getter.__annotations__ = {"return": annotation}
             setattr(cls, name, property(getter, doc=text))
@@ -236,7 +236,7 @@ def _describe_fields(cls: type) -> None:
 
 
 def _function(getter: Callable[[Any], Any], names: dict[str, Any]) -> FunctionType:
-    """`getter` as a function in which these names have a meaning."""
+    """`getter` as a function in which these names have a meaning; the class goes on working with it."""
 
     def get(self: Any) -> Any:
         return getter(self)

@@ -10,7 +10,7 @@ Or an operation of `smtp_proto.ops` runs at each end, in turns: `pair.run(client
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any, TypeVar, cast
@@ -92,6 +92,13 @@ class Pair:
             "server": _End("server", server, to_client, to_server),
         }
         self._turns: tuple[Role, ...] = plan.turns or ("client", "server")
+
+    @property
+    def said(self) -> Sequence[tuple[Role | None, bytes]]:
+        """What was said so far, each write by itself: by whom, and the octets that set out together; `b""` is
+        the end of file, and `None` the TLS handshake. So `Script.from_octets` takes it.
+        """
+        return tuple(self._said)
 
     @property
     def transcript(self) -> str:
