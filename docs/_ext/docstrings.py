@@ -291,7 +291,8 @@ def _resolve(app: Sphinx, env: Any, node: nodes.Element, contnode: nodes.Element
     # A field that only the docstring of its class speaks of is found there.
     for name in (target, target.rpartition(".")[0]):
         args = (env, node["refdoc"], app.builder, "obj", name, node, contnode)
-        if link := env.domains.python_domain.resolve_xref(*args):
+        link: nodes.Element | None = env.domains.python_domain.resolve_xref(*args)
+        if link is not None:
             return link
     return None
 
