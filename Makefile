@@ -11,6 +11,9 @@ DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 FUZZ := $(VENV)/.installed-fuzz
 
+# From nothing each time: what Sphinx keeps, it does not warn of again.
+SITE := $(PY) -m sphinx -q -W -n --keep-going -E -a -d docs/_build/doctrees docs docs/_build/html
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Under -j two pips would write into one venv.
@@ -20,11 +23,11 @@ FUZZ := $(VENV)/.installed-fuzz
 help:
 	@echo 'make demo    send a message through an embedded server and compare what arrived'
 	@echo 'make test    the whole test suite'
-	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O, make dist'
+	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O, the documentation, make dist'
 	@echo 'make dist    build wheel and sdist into dist/, and check what is in them'
 	@echo 'make fuzz    what reads octets, by atheris, for SECONDS=$(SECONDS) in all'
 	@echo 'make bench   the core and the drop-in, beside smtplib and aiosmtpd'
-	@echo 'make docs    run the examples of README.md and docs/'
+	@echo 'make docs    build the documentation in docs/_build/html and run its examples'
 	@echo 'make clean   remove the venvs, build leftovers and caches'
 	@echo
 	@echo 'PYTHON=$(PYTHON) makes the venv, VENV=$(VENV) is its folder; either can be set.'
@@ -44,6 +47,7 @@ check: $(DEV)
 	$(PY) -bb -m coverage run -m pytest tests/core tests/kit
 	$(PY) -m coverage report
 	$(PY) -O -bb -m smtp_transports demo
+	$(SITE)
 	$(MAKE) --no-print-directory dist
 
 # pyright looks at the packages of the first python on PATH.
@@ -64,11 +68,11 @@ bench: $(BENCH)
 	$(PY) bench/dropin.py
 
 docs: $(DEV)
-	@echo 'The documentation is README.md and the Markdown in docs/. Running its examples.'
+	$(SITE)
 	$(PY) -bb -m pytest README.md docs
 
 clean:
-	rm -rf '$(VENV)' .venv .venv-* build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf '$(VENV)' .venv .venv-* build dist docs/_build *.egg-info .coverage .coverage.* htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
