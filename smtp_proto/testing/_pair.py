@@ -63,8 +63,8 @@ class Plan:
 
 
 class Deadlock(AssertionError):
-    """Both ends wait, or one of them asks and asks and nothing happens. The text says who waits for what, and
-    what was said so far; `transcript` is that alone.
+    """Both ends wait, or one of them asks and asks and nothing happens. The text says `what` each waits
+    for, and what was said so far; `transcript` is that alone.
     """
 
     def __init__(self, what: str, transcript: str) -> None:
@@ -73,7 +73,10 @@ class Deadlock(AssertionError):
 
 
 class Pair:
-    """The connection of `client` and `server`, both new or in the same state. For one run, or by hand."""
+    """The connection of `client` and `server`, both new or in the same state. For one run, or by hand.
+
+    `plan`: how the octets travel; by default each side hears all at once.
+    """
 
     def __init__(self, client: ClientConnection, server: ServerConnection, plan: Plan | None = None) -> None:
         plan = plan or Plan()

@@ -114,7 +114,9 @@ class SMTPServerDisconnected(SMTPException):
 
 
 class SMTPResponseException(SMTPException):
-    """The server answered with an error: `smtp_code`, and `smtp_error`, octets as they came."""
+    """The server answered with an error. `code`, `msg`: the reply's code, and its text, octets as they
+    came; they become the attributes `smtp_code` and `smtp_error`.
+    """
 
     def __init__(self, code: int, msg: bytes | str) -> None:
         self.smtp_code = code
@@ -310,6 +312,11 @@ class SMTP:
     Methods that say one command return the code and the text of the reply, octets, lines joined with line
     feeds. All raise `SMTPServerDisconnected` if the connection breaks, and `ValueError` for CR or LF in an
     argument.
+
+    As with the original, `sock` is the connected socket or None, `file` what reads from it, `debuglevel`
+    what `set_debuglevel` set, `helo_resp` and `ehlo_resp` what the server answered last, `does_esmtp`
+    whether it knows EHLO, `default_port` and `ehlo_msg` what a subclass may set, `user` and `password` what
+    `login` was given.
     """
 
     debuglevel: int = 0
