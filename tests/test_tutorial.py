@@ -199,8 +199,9 @@ def test_the_server_breaks_no_rule() -> None:
 def test_the_server_writes_what_came(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     with by_hand_server() as address, smtplib.SMTP(*address, timeout=SECONDS) as client:
         refused = client.sendmail(SENDER, ["bob@example.com", "eve@example.net"], MESSAGE)
+        assert client.sendmail(SENDER, ["postmaster"], b"Subject: the next\r\n\r\n..\r\n") == {}
     assert refused == {"eve@example.net": (550, b"5.7.1 we take mail for example.com alone")}
-    assert capfdbinary.readouterr().out == MESSAGE
+    assert capfdbinary.readouterr().out == MESSAGE + b"Subject: the next\r\n\r\n..\r\n"
 
 
 def test_the_server_says_where_it_listens() -> None:
