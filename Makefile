@@ -19,12 +19,13 @@ SITE := $(PY) -m sphinx -q -W -n --keep-going -E -a -d docs/_build/doctrees docs
 .DELETE_ON_ERROR:
 # Under -j two pips would write into one venv.
 .NOTPARALLEL:
-.PHONY: help demo test check fuzz bench docs walk clean
+.PHONY: help demo test check dist fuzz bench docs walk clean
 
 help:
 	@echo 'make demo    send a message through an embedded server and compare what arrived'
 	@echo 'make test    the whole test suite'
-	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O, the documentation'
+	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O, the documentation, make dist'
+	@echo 'make dist    build wheel and sdist into dist/, and check what is in them'
 	@echo 'make fuzz    what reads octets, by atheris, for SECONDS=$(SECONDS) in all'
 	@echo 'make bench   the core and the drop-in, beside smtplib and aiosmtpd'
 	@echo 'make docs    build the documentation in docs/_build/html and run its examples'
@@ -49,6 +50,17 @@ check: $(DEV)
 	$(PY) -m coverage report
 	$(PY) -O -bb -m smtp_transports demo
 	$(SITE)
+	$(MAKE) --no-print-directory dist
+
+# pyright looks at the packages of the first python on PATH.
+dist: export PATH := $(abspath $(VENV)/bin):$(PATH)
+dist: $(DEV)
+	rm -rf dist
+	$(PY) -m build --no-isolation --quiet
+	$(PY) -m twine check --strict dist/*
+	check-wheel-contents dist/*.whl
+	pyright --ignoreexternal --verifytypes smtp_proto
+	pyright --ignoreexternal --verifytypes smtp_transports
 
 fuzz: $(FUZZ)
 	$(PY) fuzz/run.py --seconds $(SECONDS)

@@ -1,4 +1,4 @@
-"""What the documentation says of tests, limits and options, against what there is."""
+"""What the documentation says of tests, limits, options and files, against what there is."""
 
 from __future__ import annotations
 
@@ -97,3 +97,44 @@ def test_every_command_and_option_is_on_its_page() -> None:
         options = {option for action in parser._actions for option in action.option_strings}
         said = set(re.findall(r"--[a-z][a-z0-9-]*", sections[name]))
         assert said == {option for option in options if option.startswith("--")} - {"--help"}, name
+
+
+# --- Outside of docs/, where Sphinx does not look
+
+OUTSIDE = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+
+
+def slug(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_links_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", (ROOT / name).read_text("utf-8")):
+        file, _, anchor = target.partition("#")
+        page = ROOT / file if file else ROOT / name
+        assert page.exists(), target
+        headings = re.findall(r"(?m)^#+ (.*)$", page.read_text("utf-8")) if anchor else []
+        assert not anchor or anchor in map(slug, headings), target
+
+
+def test_the_files_to_touch_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("smtp_proto", "transports", "tests", "docs", "examples")
+        for path in (ROOT / folder).rglob("*.*")
+    } | {path.name for path in ROOT.iterdir()}
+    named = set(re.findall(r"`([\w/]+\.(?:py|md|toml))`", text)) - {
+        "smtp_proto/sasl/_name.py",  # the one to write
+        "transports/smtp_transports/name.py",
+    }
+    assert len(named) > 25
+    assert {name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)} == set()
+
+
+def test_the_targets_of_make_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for name in OUTSIDE:
+        for target in re.findall(r"(?m)(?:`|^    )make ([a-z]+)\b", (ROOT / name).read_text("utf-8")):
+            assert f"\n{target}:" in makefile, (name, target)

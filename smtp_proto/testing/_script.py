@@ -163,7 +163,7 @@ class ScriptedPeer:
         self._eof = False
         self._out: list[bytes] = []
         self._said: list[tuple[Role | None, bytes]] = []
-        self.has_closed = False
+        self.has_closed: bool = False
         """Whether this side has said all that it will: send what there is, and the end of file."""
         self._go_on()
 

@@ -107,9 +107,9 @@ class Certificates:
         import trustme
 
         authority = trustme.CA()
-        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server: ssl.SSLContext = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost", "127.0.0.1", "::1").configure_cert(self.server)
-        self.ca_pem = folder / "ca.pem"
+        self.ca_pem: FilePath = folder / "ca.pem"
         authority.cert_pem.write_to_path(str(self.ca_pem))
 
 
