@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from smtp_proto import Limits, Timer
+import smtp_proto
+from smtp_proto import Limits, Timer, sasl
 from smtp_transports import cli
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +54,38 @@ def test_what_names_no_test_is_left_to_others(page: str) -> None:
     for *_, said, held in rows(page):
         if not NAMED.search(held):
             assert re.search(r"left|\[", said), said
+
+
+def test_every_rfc_that_the_code_cites_is_on_its_page() -> None:
+    page = (DOCS / "rfcs.md").read_text(encoding="utf-8")
+    for folder in (ROOT / "smtp_proto", ROOT / "transports"):
+        for path in sorted(folder.rglob("*.py")):
+            for number in re.findall(r"RFC (\d{3,5})", path.read_text(encoding="utf-8")):
+                assert re.search(rf"\b{number}\b", page), f"RFC {number}, cited in {path.name}"
+
+
+RAISED = (
+    smtp_proto.LocalProtocolError("why"),
+    smtp_proto.RemoteProtocolError("why"),
+    smtp_proto.Refused(smtp_proto.Reply(code=550)),
+    smtp_proto.NotOffered("DSN", "why"),
+    smtp_proto.ConnectionLost("why"),
+    smtp_proto.TimedOut(Timer.MAIL, 1),
+    sasl.SASLError("why"),
+    sasl.AuthFailed(),
+)
+
+
+def test_every_exception_is_on_its_page_with_its_attributes() -> None:
+    public = [getattr(module, name) for module in (smtp_proto, sasl) for name in module.__all__]
+    raised = {kind for kind in public if isinstance(kind, type) and issubclass(kind, Exception)}
+    assert raised - {smtp_proto.SMTPError, smtp_proto.ProtocolError} == {type(exc) for exc in RAISED}
+    table = rows("reference/errors.md")[: len(RAISED)]
+    said = {name.strip("`"): set(re.findall(r"`(\w+)`", attributes)) for name, _, attributes, _ in table}
+    assert set(said) == {type(exc).__name__ for exc in RAISED}
+    said["TimedOut"] |= said["ConnectionLost"]
+    for exc in RAISED:
+        assert {name for name in vars(exc) if name[0] != "_"} <= said[type(exc).__name__]
 
 
 def test_names_of_test_files_are_not_ambiguous() -> None:
