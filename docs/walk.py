@@ -25,18 +25,18 @@ PICTURES = BUILT / "walk"
 WIDTHS = {"desk": 1280, "phone": 390}
 SCHEMES = ("light", "dark")
 
-# What sticks out to the right and lies in nothing that scrolls by itself.
+# What makes the window, or the text in it, scroll sideways. Tables, code and drawings may do so alone.
 STICKING_OUT = """
-() => document.scrollingElement.scrollWidth <= innerWidth ? [] :
-  [...document.querySelectorAll("body *")]
-    .filter(element => element.getBoundingClientRect().right > innerWidth + 1)
-    .filter(element => {
-      for (let up = element.parentElement; up; up = up.parentElement)
-        if (getComputedStyle(up).overflowX !== "visible" && up.tagName !== "BODY") return false;
-      return true;
-    })
-    .map(element => element.tagName.toLowerCase() + ": " + element.textContent.trim().slice(0, 60))
-    .slice(0, 3)
+() => [document.scrollingElement, ...document.querySelectorAll(".content")]
+  .filter(box => box.scrollWidth > box.clientWidth)
+  .flatMap(box => [...box.querySelectorAll("*")].filter(element => {
+    for (let up = element.parentElement; up !== box; up = up.parentElement)
+      if (getComputedStyle(up).overflowX !== "visible") return false;
+    return element.getBoundingClientRect().right > box.getBoundingClientRect().right + 1;
+  }))
+  .map(element => element.tagName.toLowerCase() + " " + element.textContent.trim().replace(/\\s+/g, " "))
+  .map(text => "sticks out: " + text.slice(0, 60))
+  .slice(0, 3)
 """
 
 
