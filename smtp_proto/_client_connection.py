@@ -172,7 +172,7 @@ class ClientConnection(ClientSending):
             self._learn_features(reply.features if isinstance(reply, Hello) else NO_FEATURES)
 
     def _learn_auth(self, to: Command, reply: Reply) -> None:
-        self.authenticated = reply.code == 235
+        self.authenticated: bool = reply.code == 235
         self._challenges += reply.code == 334
         if self._challenges > self.limits.auth_challenges:
             raise LocalProtocolError(f"more than {self.limits.auth_challenges} challenges")

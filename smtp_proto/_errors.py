@@ -78,7 +78,7 @@ class Refused(SMTPError):
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
-        self.command = reply.to
+        self.command: Command | None = reply.to
         asked = "the connection" if reply.to is None else type(reply.to).__name__
         super().__init__(f"{asked} was refused: {reply}")
 

@@ -361,7 +361,7 @@ class ServerConnection(Connection):
             self._learn_features(reply.features if isinstance(reply, Hello) else NO_FEATURES)
 
     def _settle_auth(self, command: Command, reply: Reply) -> None:
-        self.authenticated = reply.code == 235
+        self.authenticated: bool = reply.code == 235
 
     def _reset(self) -> None:
         """Forget all that belongs to a transaction; every way out of one leads through here."""

@@ -1,4 +1,4 @@
-"""What the documentation says of tests, limits and options, against what there is."""
+"""What the documentation says of tests, limits, options and files, against what there is."""
 
 from __future__ import annotations
 
@@ -59,6 +59,23 @@ def test_names_of_test_files_are_not_ambiguous() -> None:
     assert len(TESTS) == len(list((ROOT / "tests").rglob("test_*.py")))
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link can lead to in a page, as browsers of repositories make it of its headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# Those of docs/ are looked at by Sphinx.
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
+def test_links_of_the_pages_outside_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        place, _, anchor = link.partition("#")
+        if "://" not in link:
+            target = page.parent / place if place else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+
+
 def test_every_limit_is_on_its_page_with_its_default() -> None:
     limits = {cells[0].strip("`"): cells[1] for cells in rows("reference/limits.md") if len(cells) == 5}
     assert limits == {name: f"{value:,}" for name, value in Limits()._asdict().items()}
@@ -80,3 +97,44 @@ def test_every_command_and_option_is_on_its_page() -> None:
         options = {option for action in parser._actions for option in action.option_strings}
         said = set(re.findall(r"--[a-z][a-z0-9-]*", sections[name]))
         assert said == {option for option in options if option.startswith("--")} - {"--help"}, name
+
+
+# --- Outside of docs/, where Sphinx does not look
+
+OUTSIDE = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+
+
+def slug(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_links_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", (ROOT / name).read_text("utf-8")):
+        file, _, anchor = target.partition("#")
+        page = ROOT / file if file else ROOT / name
+        assert page.exists(), target
+        headings = re.findall(r"(?m)^#+ (.*)$", page.read_text("utf-8")) if anchor else []
+        assert not anchor or anchor in map(slug, headings), target
+
+
+def test_the_files_to_touch_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("smtp_proto", "transports", "tests", "docs", "examples")
+        for path in (ROOT / folder).rglob("*.*")
+    } | {path.name for path in ROOT.iterdir()}
+    named = set(re.findall(r"`([\w/]+\.(?:py|md|toml))`", text)) - {
+        "smtp_proto/sasl/_name.py",  # the one to write
+        "transports/smtp_transports/name.py",
+    }
+    assert len(named) > 25
+    assert {name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)} == set()
+
+
+def test_the_targets_of_make_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for name in OUTSIDE:
+        for target in re.findall(r"(?m)(?:`|^    )make ([a-z]+)\b", (ROOT / name).read_text("utf-8")):
+            assert f"\n{target}:" in makefile, (name, target)

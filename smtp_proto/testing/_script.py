@@ -144,7 +144,9 @@ class ScriptMismatch(AssertionError):
 class ScriptedPeer:
     """One side of a dialogue, which says what the `script` says and hears nothing else. No I/O.
 
-    `plays`: the side that it is. The case of a verb that this library knows does not matter, all else does.
+    `plays`: the side that it is.
+
+    The case of a verb that this library knows does not matter, all else does.
     What the other side says too early waits for its line, but never for a handshake. Raises `ValueError` if
     a line that it has to say ends with `...`.
     """
@@ -161,7 +163,7 @@ class ScriptedPeer:
         self._eof = False
         self._out: list[bytes] = []
         self._said: list[tuple[Role | None, bytes]] = []
-        self.has_closed = False
+        self.has_closed: bool = False
         """Whether this side has said all that it will: send what there is, and the end of file."""
         self._go_on()
 
