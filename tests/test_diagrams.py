@@ -205,9 +205,12 @@ def test_each_write_is_one_arrow_with_all_its_lines(run):
             assert hidden or len("\r\n".join([*commands, ""])) + body == len(octets)
 
 
-@each_run
-def test_no_line_leaves_the_drawing(run):
-    svg = ElementTree.fromstring(sequence_diagram.drawing(run.title, sequence_diagram.shown(run.writes())))
+LONG = [sequence_diagram.Write("client", ("x" * 200,)), sequence_diagram.Write("server", ("y" * 200,))]
+
+
+@pytest.mark.parametrize("writes", [*(sequence_diagram.shown(run.writes()) for run in RUNS.values()), LONG])
+def test_no_line_leaves_the_drawing(writes):
+    svg = ElementTree.fromstring(sequence_diagram.drawing("a title", writes))
     _, _, width, height = map(float, svg.get("viewBox").split())
     for text in svg.iter(f"{SVG}text"):
         left = float(text.get("x"))

@@ -9,7 +9,7 @@ from explorer_tables import tables
 from transcripts import transcripts
 
 _PARTS = Path(__file__).parents[1] / "explorer"
-_SCRIPTS = ("lines.js", "ends.js", "server.js", "walk.js", "page.js")
+_SCRIPTS = ("lines.js", "ends.js", "server.js", "logs.js", "walk.js", "page.js")
 
 
 def fragment() -> str:

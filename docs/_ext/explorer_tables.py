@@ -1,7 +1,7 @@
 """What the explorer knows of the core, as data: the tables, the grammar, and the words of the errors.
 
-The words are the core's own. Each error is provoked by a dialogue that does what it forbids, and what the
-core said of this dialogue stays in it as a gap.
+The words are the core's own: each error is provoked by a dialogue that does what is forbidden. Where its text
+names something of that dialogue there is a gap, for the explorer to fill.
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ _GRAMMAR: dict[str, grammar.Rule[Any]] = {
     "base64": grammar.BASE64,
     "replyLine": grammar.REPLY_LINE,
     "attribute": grammar.ATTRIBUTE,
-    "bdat": grammar.BDAT_ARGUMENT,
-    "burl": grammar.BURL_ARGUMENT,
     "uri": grammar.ABSOLUTE_URI,
     "ipv4": grammar._IPV4,
     "generalLiteral": grammar._GENERAL,
@@ -234,7 +232,7 @@ def _words(provoked: Provoked) -> dict[str, str]:
         raise ValueError(f"not a refusal: {said!r}")
     text = match["text"]
     for gap, word in provoked.gaps.items():
-        if f"{{{gap}}}" not in text and word not in text:
+        if word not in text:
             raise ValueError(f"{word!r} is not in {text!r}")
         text = text.replace(word, f"{{{gap}}}", 1)
     return {"text": text, "code": match["code"] or " ".join((match["reply"] or "").split(" ")[:2])}

@@ -28,7 +28,7 @@ from smtp_proto._readers import ReplyReader, read_auth_response, read_command
 from smtp_proto._receive_buffer import ReceiveBuffer
 from smtp_proto._state import State
 from smtp_proto.testing import Script
-from smtp_proto.testing._script import Step as Line
+from smtp_proto.testing import Step as Line
 
 _MUCH = 10**9
 _LIMITS = Limits(

@@ -164,7 +164,8 @@ class Client extends End {
   }
 
   predict() {
-    this.predicted = this.pending.reduce((state, { command }) => afterSuccess(state, command.kind), this.confirmed);
+    const kinds = this.pending.map(({ command }) => command.kind);
+    this.predicted = kinds.reduce(afterSuccess, this.confirmed);
     this.mispredicted = false;
   }
 
@@ -249,7 +250,8 @@ class Client extends End {
     let { command: to, since } = this.pending[0] ?? { command: null, since: 0 };
     const reply = this.replies.read(this.buffer, to?.kind);
     if (!reply) return this.atEnd(to);
-    if (!to || this.replies.began < since || (this.body && this.pending.length === 1)) return this.interrupted(reply);
+    const isEarly = !to || this.replies.began < since || (this.body && this.pending.length === 1);
+    if (isEarly) return this.interrupted(reply);
     if (to.kind === "Bdat" || to.kind === "Burl") to = this.answerChunk(to);
     const { code } = reply;
     if (code >= 300 && code < 400 && !(code in outcomes(this.confirmed, to.kind))) {
@@ -262,8 +264,9 @@ class Client extends End {
     this.pending.shift();
     this.confirmed = afterAnswer(this.confirmed, to.kind, code);
     this.learn(to, reply);
+    const isSurprise = code >= 400 || (!this.pending.length && this.confirmed !== this.predicted);
     if (this.confirmed === "closed") this.close();
-    else if (code >= 400 || (!this.pending.length && this.confirmed !== this.predicted)) this.mispredicted = true;
+    else if (isSurprise) this.mispredicted = true;
     return reply;
   }
 

@@ -38,7 +38,7 @@ function quotedOctets(octets) {
 function quoted(text) {
   const mark = text.includes("'") && !text.includes('"') ? '"' : "'";
   const named = { "\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", [mark]: `\\${mark}` };
-  const shown = [...text].map((character) => named[character] ?? escaped(character, character.codePointAt(0)));
+  const shown = [...text].map((one) => named[one] ?? escaped(one, one.codePointAt(0)));
   return mark + shown.join("") + mark;
 }
 
@@ -68,6 +68,9 @@ const ENHANCED = new RegExp(`^(?:${TABLES.enhancedCode})`);
 function whole(source) {
   return new RegExp(`^(?:${source})$`);
 }
+
+/* Commands that name a host, which may be an address literal. */
+const TAKE_HOSTS = ["Ehlo", "Helo", "Lhlo", "Etrn"];
 
 /* What was received and is not understood yet. */
 class Buffer {
@@ -118,8 +121,8 @@ function readPlain(kind, verb, argument) {
   const judged = asksForUTF8 ? argument.slice(0, -9).replace(/ +$/, "") : argument;
   const rule = ARGUMENTS[verb];
   const match = rule ? rule.exec(judged) : judged === "" && kind !== "Mail" && kind !== "Rcpt";
-  const isLiteral = !(kind === "Etrn" || TABLES.answers[kind]?.type === "Hello" || kind === "Helo") || isPlausible(judged);
-  if (!form.optional && !(match && isLiteral)) {
+  const isRight = match && (!TAKE_HOSTS.includes(kind) || isPlausible(judged));
+  if (!form.optional && !isRight) {
     const { text, code } = judged ? form.wrong : form.missing;
     throw new Refusal(fill(text, { argument: quoted(judged) }), code);
   }

@@ -74,10 +74,12 @@ function choose(index, isMoved = false) {
 function tellClient(seen) {
   const parts = tell("The client", seen);
   if (!seen.asked || seen.error) return make("section.told", ...parts);
-  if (seen.ahead !== seen.state) parts.push(make("p", `If all goes well it will be ${seen.ahead}: ${TABLES.states[seen.ahead]}`));
-  if (seen.outstanding) parts.push(make("p", `It waits for ${seen.outstanding} ${seen.outstanding > 1 ? "answers" : "answer"}.`));
-  const may = verbsIn(seen.ahead);
-  const needs = seen.outstanding && !seen.features.includes("PIPELINING") ? ", once it is answered" : "";
+  const { state, ahead, outstanding } = seen;
+  if (ahead !== state) parts.push(make("p", `If all goes well it will be ${ahead}: ${TABLES.states[ahead]}`));
+  const plural = outstanding > 1 ? "s" : "";
+  if (outstanding) parts.push(make("p", `It waits for ${outstanding} answer${plural}.`));
+  const may = verbsIn(ahead);
+  const needs = outstanding && !seen.features.includes("PIPELINING") ? ", once it is answered" : "";
   if (may) parts.push(make("p", `It may say ${may}${needs}.`));
   return make("section.told", ...parts);
 }
@@ -91,9 +93,10 @@ function tellServer(seen) {
 
 function tell(who, { state, heard, error, features, asked }) {
   const offers = features.length ? make("p", `Offered: ${features.join(", ")}.`) : null;
-  if (!asked) return [make("h4", `${who}: `, make("span.state", state)), make("p", "It raised an error, and is not asked any more.")];
+  const title = make("h4", `${who}: `, make("span.state", state));
+  if (!asked) return [title, make("p", "It raised an error, and is not asked any more.")];
   return [
-    make("h4", `${who}: `, make("span.state", state)),
+    title,
     make("p", TABLES.states[state].replaceAll("`", "")),
     heard.length ? make("p", `It has heard ${heard.join("; ")}.`) : null,
     error ? make("p.error", error) : null,
@@ -104,8 +107,8 @@ function tell(who, { state, heard, error, features, asked }) {
 /* What may be said in a state, as the table has it: what the other protocol alone knows is left out. */
 function verbsIn(state) {
   const lmtp = page("[name=protocol]:checked").value === "lmtp";
-  const foreign = lmtp ? ["Ehlo", "Helo"] : ["Lhlo"];
-  const kinds = Object.keys(TABLES.table[state]).filter((kind) => !foreign.includes(kind) && kind !== "MalformedCommand");
+  const foreign = ["MalformedCommand", ...(lmtp ? ["Ehlo", "Helo"] : ["Lhlo"])];
+  const kinds = Object.keys(TABLES.table[state]).filter((kind) => !foreign.includes(kind));
   return kinds.map((kind) => TABLES.names[kind]).join(", ");
 }
 

@@ -142,7 +142,9 @@ class Server extends End {
     const { kind } = command;
     const name = called(command);
     if (this.mustRefuse && code < 400) throw refusal("mustRefuse", { command: name, code });
-    if (reply.isBroken) throw refusal("notThisAnswer", { text: quoted(asText(reply.lines[0])), command: kind });
+    if (reply.isBroken) {
+      throw refusal("notThisAnswer", { text: quoted(asText(reply.lines[0])), command: kind });
+    }
     const isNamed = code in outcomes(this.confirmed, kind) && (code !== 353 || this.mayAnnounce(reply));
     if (code >= 300 && code < 400 && !isNamed) throw refusal("noAnswer", { code, command: name });
     if (code === 353) {

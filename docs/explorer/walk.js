@@ -1,28 +1,30 @@
 /* A dialogue, line by line: what both ends make of it. */
 
-/* The lines of a script (see `smtp_proto.testing.Script`): by whom, the octets, and the line as it is shown. */
+/* The lines of a script (see `smtp_proto.testing.Script`) or of a log: by whom, the octets, how to show it. */
 function parse(text) {
-  return text
-    .split("\n")
-    .map((line, index) => ({ line: line.replace(/^[ \t\r]+|[ \t\r]+$/g, ""), number: index + 1 }))
-    .filter(({ line }) => line && !line.startsWith("#"))
-    .map(({ line, number }) => parseLine(line, number));
+  return text.split("\n").flatMap((written, index) => {
+    const line = written.replace(/^[ \t\r]+|[ \t\r]+$/g, "");
+    return line ? translate(line).map((one) => parseLine(one, index + 1)) : [];
+  });
 }
+
+const ESCAPE = /\\(?:\\|x(..))/g;
 
 function parseLine(line, number) {
   if (line === "<starttls>") return { by: null, octets: "", line };
   const match = /^([CS]):(?: (.*))?$/.exec(line);
   const text = /^((?:[^\\]|\\\\|\\x[0-9A-Fa-f]{2})*?)(\\)?$/.exec(match?.[2] ?? "");
-  if (!match || !text || text[2] === "\\" && !text[1]) throw new Error(`line ${number} is none of a dialogue: ${line}`);
+  const saysNothing = text?.[2] && !text[1];
+  if (!match || !text || saysNothing) throw new Error(`line ${number} is none of a dialogue: ${line}`);
   const by = match[1] === "C" ? "client" : "server";
   if (match[2] === "<close>") return { by, octets: "", line };
-  const octets = text[1].replace(/\\(?:\\|x(..))/g, (_, code) => (code ? String.fromCharCode(parseInt(code, 16)) : "\\"));
-  return { by, octets: asOctets(octets) + (text[2] ? "" : "\r\n"), line };
+  const unescape = (_, code) => String.fromCharCode(parseInt(code ?? "5c", 16));
+  const octets = inUTF8(text[1]).replace(ESCAPE, unescape);
+  return { by, octets: octets + (text[2] ? "" : "\r\n"), line };
 }
 
-/* What is beyond Latin-1 is written in UTF-8. */
-function asOctets(text) {
-  return text.replace(/[^\0-\xff]/gu, (character) => String.fromCharCode(...new TextEncoder().encode(character)));
+function inUTF8(text) {
+  return text.replace(/[^\0-\x7f]/gu, (one) => String.fromCharCode(...new TextEncoder().encode(one)));
 }
 
 /* What proves who somebody is, taken out. */
@@ -125,5 +127,9 @@ function walk(text, lmtp) {
   const client = new Walker(new Client(lmtp), clientHears, nameReply, nameError);
   const server = new Walker(new Server(lmtp), serverHears, nameCommand, nameServerError);
   const hider = new Hider();
-  return parse(text).map((line) => ({ line: hider.hide(line), client: client.step(line), server: server.step(line) }));
+  return parse(text).map((line) => ({
+    line: hider.hide(line),
+    client: client.step(line),
+    server: server.step(line),
+  }));
 }
