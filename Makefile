@@ -10,6 +10,7 @@ PLAIN := $(VENV)/.installed-plain
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 FUZZ := $(VENV)/.installed-fuzz
+WALK := $(VENV)/.installed-walk
 
 # From nothing each time: what Sphinx keeps, it does not warn of again.
 SITE := $(PY) -m sphinx -q -W -n --keep-going -E -a -d docs/_build/doctrees docs docs/_build/html
@@ -18,7 +19,7 @@ SITE := $(PY) -m sphinx -q -W -n --keep-going -E -a -d docs/_build/doctrees docs
 .DELETE_ON_ERROR:
 # Under -j two pips would write into one venv.
 .NOTPARALLEL:
-.PHONY: help demo test check dist fuzz bench docs clean
+.PHONY: help demo test check dist fuzz bench docs walk clean
 
 help:
 	@echo 'make demo    send a message through an embedded server and compare what arrived'
@@ -28,6 +29,7 @@ help:
 	@echo 'make fuzz    what reads octets, by atheris, for SECONDS=$(SECONDS) in all'
 	@echo 'make bench   the core and the drop-in, beside smtplib and aiosmtpd'
 	@echo 'make docs    build the documentation in docs/_build/html and run its examples'
+	@echo 'make walk    look at every page of it in Chromium, light and dark, wide and narrow'
 	@echo 'make clean   remove the venvs, build leftovers and caches'
 	@echo
 	@echo 'PYTHON=$(PYTHON) makes the venv, VENV=$(VENV) is its folder; either can be set.'
@@ -71,6 +73,10 @@ docs: $(DEV)
 	$(SITE)
 	$(PY) -bb -m pytest README.md docs
 
+walk: $(WALK)
+	$(SITE)
+	$(PY) docs/walk.py
+
 clean:
 	rm -rf '$(VENV)' .venv .venv-* build dist docs/_build *.egg-info .coverage .coverage.* htmlcov
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -94,4 +100,8 @@ $(BENCH): pyproject.toml | $(VENV)/pyvenv.cfg
 
 $(FUZZ): pyproject.toml | $(VENV)/pyvenv.cfg
 	$(PIP) -e '.[fuzz]'
+	@touch $(PLAIN) $@
+
+$(WALK): pyproject.toml | $(VENV)/pyvenv.cfg
+	$(PIP) -e '.[walk]'
 	@touch $(PLAIN) $@

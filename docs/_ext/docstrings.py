@@ -1,4 +1,4 @@
-"""For Sphinx: the docstrings of this project, which are Markdown, and links to what they speak of.
+"""For Sphinx: the docstrings of this project, which are Markdown, and links from code to its entry.
 
 A docstring holds paragraphs, `code`, lists, and examples that are indented by four. Where a paragraph
 begins with a parameter, as in "`port`: 25 by default. `tls`: TLS from the start.", it becomes a list of
@@ -12,15 +12,16 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, wraps
 from operator import attrgetter
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.pycode import ModuleAnalyzer
 
@@ -31,13 +32,12 @@ _SPECIAL = re.compile(r"[*|\\]|_(?!\w)")
 
 
 @cache
-def documented() -> dict[str, list[str]]:
-    """What the reference says something of: public names, each with the pages where it stands."""
-    pages: dict[str, list[str]] = {}
-    for page in sorted(Path(__file__).parents[1].rglob("*.md")):
-        for name in _DIRECTIVE.findall(page.read_text(encoding="utf-8")):
-            pages.setdefault(name, []).append(page.stem)
-    return pages
+def documented() -> dict[str, None]:
+    """The public names of which the reference says something, in order."""
+    pages = sorted(Path(__file__).parents[1].rglob("*.md"))
+    return dict.fromkeys(
+        name for page in pages for name in _DIRECTIVE.findall(page.read_text(encoding="utf-8"))
+    )
 
 
 def find(name: str) -> Any:
@@ -162,6 +162,7 @@ def _marked(code: str, module: str) -> str:
 
 
 def _parameters(value: Any) -> frozenset[str]:
+    """What `value` takes."""
     names = set(getattr(value, "_fields", ())) if isinstance(value, type) else set()
     with suppress(TypeError, ValueError):
         names |= set(inspect.signature(value).parameters)
@@ -175,6 +176,37 @@ def _process(app: Sphinx, what: str, name: str, value: Any, options: Any, lines:
     owner = next((known for known in documented() if name == known or name.startswith(f"{known}.")), "")
     home = owner.rpartition(".")[0] or str(module)
     lines[:] = to_rest(lines, _parameters(value), home)
+
+
+@cache
+def _by_last_name() -> dict[str, str]:
+    """Classes whose name says it all, to the names under which they are documented."""
+    names: dict[str, list[str]] = {}
+    for name in documented():
+        names.setdefault(name.rpartition(".")[2], []).append(name)
+    del names["Message"]  # on most pages that of the `email` package
+    return {last: found[0] for last, found in names.items() if len(found) == 1 and last[0].isupper()}
+
+
+def _link_code(app: Sphinx, doctree: nodes.document) -> None:
+    """Let code in a page, such as `Limits.errors`, lead to its entry, without a word in the page's source."""
+    for literal in list(doctree.findall(nodes.literal)):
+        text = literal.astext().removesuffix("()")
+        first, dot, rest = text.partition(".")
+        target = target_of(_by_last_name().get(first, first) + dot + rest, "")
+        inside = (nodes.reference, addnodes.pending_xref, addnodes.desc, nodes.title)
+        is_name = target and target.startswith("smtp_") and (first[:1].isupper() or dot)
+        if is_name and not _is_in(literal, inside):
+            options = {"refdomain": "py", "reftype": "obj", "reftarget": target, "refexplicit": True}
+            link = addnodes.pending_xref("", refdoc=app.env.docname, refwarn=True, **options)
+            literal.replace_self(link)
+            link += literal
+
+
+def _is_in(node: nodes.Node | None, kinds: tuple[type, ...]) -> bool:
+    while node is not None and not isinstance(node, kinds):
+        node = node.parent
+    return node is not None
 
 
 def _import_for_annotations(module: ModuleType) -> None:
@@ -196,11 +228,30 @@ def _describe_fields(cls: type) -> None:
     for name, annotation in list(vars(cls).get("__annotations__", {}).items()):
         field, text = vars(cls).get(name), "\n".join(said.get((cls.__qualname__, name), ())) or None
         if isinstance(getattr(field, "fget", None), attrgetter):
-            getter = FunctionType((lambda self: None).__code__, vars(sys.modules[cls.__module__]), name)
+            getter = _function(field.fget, vars(sys.modules[cls.__module__]))
             getter.__annotations__ = {"return": annotation}
             setattr(cls, name, property(getter, doc=text))
         elif type(field).__name__ == "_tuplegetter":
             field.__doc__ = text
+
+
+def _function(getter: Callable[[Any], Any], names: dict[str, Any]) -> FunctionType:
+    """`getter` as a function in which these names have a meaning."""
+
+    def get(self: Any) -> Any:
+        return getter(self)
+
+    return FunctionType(get.__code__, names, closure=get.__closure__)
+
+
+def _unbound(method: MethodType) -> Callable[..., Any]:
+    """`method` as a function: of a method's arguments Sphinx loses one."""
+
+    @wraps(method.__func__)
+    def call(*arguments: Any, **named: Any) -> Any:
+        return method(*arguments, **named)
+
+    return call
 
 
 def _said_of_constant(name: str, value: Any) -> list[str]:
@@ -237,11 +288,12 @@ def _resolve(app: Sphinx, env: Any, node: nodes.Element, contnode: nodes.Element
     target = target_of(wanted, node.get("py:module") or "smtp_proto")
     if target is None:
         return None
-    domain = env.domains.python_domain
-    link: nodes.Element | None = domain.resolve_xref(
-        env, node["refdoc"], app.builder, "obj", target, node, contnode
-    )
-    return link
+    # A field that only the docstring of its class speaks of is found there.
+    for name in (target, target.rpartition(".")[0]):
+        args = (env, node["refdoc"], app.builder, "obj", name, node, contnode)
+        if link := env.domains.python_domain.resolve_xref(*args):
+            return link
+    return None
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -251,10 +303,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     for module in _own_modules():
         _import_for_annotations(module)
     for name in documented():
-        # `connect` and `serve` are methods of a library of sockets, of which Sphinx loses an argument.
         if inspect.ismethod(method := find(name)):
-            module, _, last = name.rpartition(".")
-            setattr(sys.modules[module], last, method.__func__)
+            home, _, last = name.rpartition(".")
+            setattr(sys.modules[home], last, _unbound(method))
     owners = [value for value in map(find, documented()) if isinstance(value, type)]
     for cls in {cls for owner in owners for cls in owner.__mro__}:
         if cls.__module__.startswith("smtp_"):
@@ -262,5 +313,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-docstring", _process)
     app.connect("autodoc-process-signature", _name_defaults)
+    app.connect("doctree-read", _link_code)
     app.connect("missing-reference", _resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
