@@ -15,6 +15,7 @@ import pytest
 
 import smtp_proto
 import smtp_transports
+from docstrings import to_rest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = (smtp_proto, smtp_transports)
@@ -104,6 +105,34 @@ def test_docstrings_are_markdown() -> None:
         assert text.replace("\n", "").isprintable(), (
             f"{where}: a backslash that is to be seen is written twice"
         )
+
+
+RENDERED = {
+    "`port`: 25 by default. `tls`: from the start; `a`, `b`: two.\n\nRest.": [
+        ":param port: 25 by default.",
+        ":param tls: From the start.",
+        ":param a: Two.",
+        ":param b: Two.",
+        "Rest.",
+    ],
+    "What. `port`: 25. Raises `ValueError` for 0.": [
+        "What. ",
+        ":param port: 25.",
+        "Raises ``ValueError`` for 0.",
+    ],
+    "Counts\n`Limits.errors` and `send()`.": [
+        "Counts :py:obj:`Limits.errors <smtp_proto.Limits.errors>` and ``send()``."
+    ],
+    "As in\n\n    a = 1\n\n    b = `2`\n\nhere.": ["As in", "::", "    a = 1", "    b = `2`", "here."],
+    "* one that\n  goes `on`\n* two": ["* one that goes ``on``", "* two"],
+    "a * b_ | c": ["a \\* b\\_ \\| c"],
+}
+
+
+@pytest.mark.parametrize(("said", "shown"), RENDERED.items())
+def test_docstrings_are_rendered(said: str, shown: list[str]) -> None:
+    lines = to_rest(said.split("\n"), frozenset(("port", "tls", "a", "b")), "smtp_proto")
+    assert [line for line in lines if line] == shown
 
 
 def attributes(cls: type) -> Iterator[tuple[str, type]]:
