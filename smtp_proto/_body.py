@@ -58,7 +58,7 @@ def is_regular_text(message: bytes, limit: int | None) -> bool:
 
 
 def normalize_line_ends(data: bytes) -> bytes:
-    """CR, LF and CRLF all become CRLF."""
+    """`data` with CR, LF and CRLF all made CRLF."""
     return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
 
@@ -163,17 +163,19 @@ class TextWriter:
 
 
 class DataWriter(TextWriter):
-    """The same after DATA: with stuffed dots, and the end (RFC 5321 4.5.2).
+    """A message of text after DATA: as `TextWriter`, with stuffed dots, and the end (RFC 5321 4.5.2).
 
         writer = DataWriter()
-        writer.write(b".a\n") + writer.end()     # b"..a\r\n.\r\n"
+        writer.write(b".a\\n") + writer.end()     # b"..a\\r\\n.\\r\\n"
 
-    Every `ClientConnection` has one of its own; this is for those who write DATA by hand.
+    Every `ClientConnection` has one of its own; this is for those who write DATA by hand. `line_ends`,
+    `line_limit`, `allow_nul`: as for `TextWriter`.
     """
 
     __slots__ = ("known",)
 
-    last = True  # as with the last of several chunks, an end must be said
+    last = True
+    """As with the last of several chunks, an end must be said."""
 
     known: bytes | None
     """A whole message that has been made regular already: these very octets are not judged again."""

@@ -36,9 +36,9 @@ class ClientConnection(ClientSending):
         conn.data_to_send()                       # b"EHLO client.example\\r\\n"
 
     `features`: somebody else has read the greeting and the answer to EHLO, which offered these; the
-    connection begins `READY`. `tls`: TLS was there from the start. `line_ends`: what becomes of bare CR
-    and LF in a message. `allow_nul`: send NUL in a message, which RFC 5321 forbids. `strict_replies`:
-    take no bare LF for the end of a reply's line, as most clients do.
+    connection begins `READY`. `tls`: TLS was there from the start. `line_ends`: what becomes of bare CR and
+    LF in a message, `LineEnds.NORMALIZE` or `LineEnds.STRICT`. `allow_nul`: send NUL in a message, which
+    RFC 5321 forbids. `strict_replies`: take no bare LF for the end of a reply's line, as most clients do.
     """
 
     __slots__ = ()
@@ -172,7 +172,7 @@ class ClientConnection(ClientSending):
             self._learn_features(reply.features if isinstance(reply, Hello) else NO_FEATURES)
 
     def _learn_auth(self, to: Command, reply: Reply) -> None:
-        self.authenticated = reply.code == 235
+        self.authenticated: bool = reply.code == 235
         self._challenges += reply.code == 334
         if self._challenges > self.limits.auth_challenges:
             raise LocalProtocolError(f"more than {self.limits.auth_challenges} challenges")

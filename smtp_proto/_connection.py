@@ -72,6 +72,7 @@ class Connection:
     features: Features
     """What the server offered in its last answer to EHLO; empty before, after HELO, and after STARTTLS."""
     limits: Limits
+    """What the peer may not exceed."""
     quota: Quota
     """What is left of the limits that the server offered."""
 

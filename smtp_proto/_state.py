@@ -52,9 +52,9 @@ Nothing outside this file assigns a state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from ._commands import (
     Auth,
@@ -86,7 +86,7 @@ class State(Enum):
     """Where a session is."""
 
     # States are the keys of every look-up here, and Enum's own hash is written in Python.
-    __hash__ = object.__hash__
+    __hash__: ClassVar[Callable[[object], int]] = object.__hash__
 
     GREETING = "greeting"
     """Connected; the server has not greeted yet."""

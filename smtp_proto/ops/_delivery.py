@@ -46,7 +46,7 @@ class Delivery:
     _refusal: Reply | None = None  # of the whole message: to MAIL, to DATA, or 421
     _announced: list[Reply] | None = None  # PRDR's, which the last of them may overturn
 
-    sent = False
+    sent: bool = False
     """Whether the server may have got it whole in this transaction: without a verdict its fate is unknown
     then."""
 

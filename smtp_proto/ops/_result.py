@@ -30,9 +30,10 @@ _ACCEPTED = Status.ACCEPTED  # an Enum member is slow to look up before Python 3
 class Outcome(Message):
     """What became of the message for one recipient.
 
-    `reply` is the reply that decided, None if there was none; `reply.to` is the command that it answers:
-    MAIL and DATA refuse for all recipients, RCPT for one, `EndOfMessage` is the verdict on the message. For
-    an address that the server cannot be told it is what a server would say.
+    `recipient`: the address, as it was given. `status`: what became of it. `reply`: the reply that decided,
+    None if there was none; `reply.to` is the command that it answers: MAIL and DATA refuse for all
+    recipients, RCPT for one, `EndOfMessage` is the verdict on the message. For an address that the server
+    cannot be told it is what a server would say.
     """
 
     __slots__ = ("_recipient", "_reply", "_status")
@@ -65,7 +66,9 @@ def outcome_for(recipient: Path, status: Status, reply: Reply | None) -> Outcome
 
 
 class SendResult(Message):
-    """The outcomes in the order in which the recipients were given, duplicates included."""
+    """What became of a message. `outcomes`: one for each recipient, in the order in which they were given,
+    duplicates included.
+    """
 
     __slots__ = ("_outcomes",)
     _fields = ("outcomes",)
@@ -76,7 +79,7 @@ class SendResult(Message):
         self._outcomes = outcomes
 
     def with_status(self, status: Status) -> tuple[Outcome, ...]:
-        """The outcomes of this status."""
+        """The outcomes of this `status`."""
         return tuple(outcome for outcome in self.outcomes if outcome.status is status)
 
     @property

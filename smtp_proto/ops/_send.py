@@ -56,7 +56,7 @@ def send_message(
     `all_or_nothing`: send no message unless every recipient is taken. `transfer`: with DATA or in chunks.
     `allow_8bit`: send a body beyond ASCII, or a header in UTF-8, also to a server that does not offer
     8BITMIME or SMTPUTF8. `idna`: makes A-labels of a domain, for a server without SMTPUTF8; `ValueError`
-    says that it is none. `progress` is called with the octets of the body sent so far. `delivery`: a new
+    says that it is none. `progress`: called with the octets of the body sent so far. `delivery`: a new
     `Delivery`, which knows at any time what has become of the message; it is all there is when the operation
     is abandoned.
 

@@ -33,7 +33,7 @@ _WRITE = 65536
 
 
 class Outgoing(NamedTuple):
-    """One message of many; see `send_message`."""
+    """One message of many. `sender`, `recipients`, `body`, `parameters`: as for `send_message`."""
 
     sender: str
     recipients: str | Sequence[str | Rcpt]
@@ -52,8 +52,9 @@ def send_messages(
 ) -> Op[list[SendResult]]:
     """Send messages back to back; the result of each, in their order.
 
-    `deliveries`: an empty list, which gets a `Delivery` for each message: all there is when the operation is
-    abandoned.
+    `messages`: each an `Outgoing`, or a tuple of the same. `transfer`, `allow_8bit`, `idna`: as for
+    `send_message`. `deliveries`: an empty list, which gets a `Delivery` for each message: all there is when
+    the operation is abandoned.
 
     Raises as `send_message`: `LocalProtocolError` and `NotOffered` before anything is said of any message;
     `ConnectionLost`, with `results` as far as they are known, if the connection dies before all are.

@@ -22,7 +22,7 @@ class Facade:
     _driver: Driver | AsyncDriver
 
     def __init__(self, conn: ClientConnection | None) -> None:
-        self.conn = conn or ClientConnection()
+        self.conn: ClientConnection = conn or ClientConnection()
         """The protocol state: `features`, `tls`, `state`."""
         self.greeting: Greeting | None = None
         """What the server said first."""

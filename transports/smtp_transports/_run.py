@@ -47,19 +47,33 @@ class Stream(Protocol):
     Raises `TimeoutError` when a timeout runs out, and `OSError` when the network fails.
     """
 
-    def send_all(self, data: bytes, timeout: float | None) -> None: ...
-    def receive_some(self, max_octets: int, timeout: float | None) -> bytes: ...
-    def start_tls(self, timeout: float | None) -> None: ...
-    def close(self) -> None: ...
+    def send_all(self, data: bytes, timeout: float | None) -> None:
+        """Send all of `data`, or raise."""
+
+    def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
+        """Wait for octets, `max_octets` at most; `b""` is the end."""
+
+    def start_tls(self, timeout: float | None) -> None:
+        """Do the handshake. Octets that came before it must not be read after it."""
+
+    def close(self) -> None:
+        """Close, whatever has happened before."""
 
 
 class AsyncStream(Protocol):
     """The same for coroutines. `close` closes even where its task is cancelled."""
 
-    async def send_all(self, data: bytes, timeout: float | None) -> None: ...
-    async def receive_some(self, max_octets: int, timeout: float | None) -> bytes: ...
-    async def start_tls(self, timeout: float | None) -> None: ...
-    async def close(self) -> None: ...
+    async def send_all(self, data: bytes, timeout: float | None) -> None:
+        """Send all of `data`, or raise."""
+
+    async def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
+        """Wait for octets, `max_octets` at most; `b""` is the end."""
+
+    async def start_tls(self, timeout: float | None) -> None:
+        """Do the handshake. Octets that came before it must not be read after it."""
+
+    async def close(self) -> None:
+        """Close, whatever has happened before."""
 
 
 class _Driving:
@@ -116,7 +130,11 @@ class _Driving:
 
 
 class Driver(_Driving):
-    """Runs operations on one connection over one stream, one at a time."""
+    """Runs operations on one connection over one stream, one at a time.
+
+    `conn`: the connection. `stream`: what its octets go through. `timeouts`: seconds for every wait, or some
+    timers to their seconds, None for ever. `clock`: tells the seconds.
+    """
 
     stream: Stream
 
@@ -145,7 +163,12 @@ class Driver(_Driving):
         self._guard("the TLS handshake failed", self.stream.start_tls, self._seconds())
 
     def run(self, op: Op[_T], ask: Callable[[Any], object] | None = None) -> _T:
-        """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`)."""
+        """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`,
+        `NextToken`).
+
+        Raises `LocalProtocolError` if another operation is running, `ConnectionLost` when the network fails,
+        `TimedOut` when the peer is silent for too long, and what the operation raises.
+        """
         if self._busy:
             raise LocalProtocolError("another operation is using this connection")
         self._busy = True
@@ -247,7 +270,11 @@ class Driver(_Driving):
 
 
 class AsyncDriver(_Driving):
-    """Runs operations on one connection over one stream, one at a time."""
+    """Runs operations on one connection over one stream, one at a time.
+
+    `conn`: the connection. `stream`: what its octets go through. `timeouts`: seconds for every wait, or some
+    timers to their seconds, None for ever. `clock`: tells the seconds.
+    """
 
     stream: AsyncStream
 
@@ -276,7 +303,12 @@ class AsyncDriver(_Driving):
         await self._guard("the TLS handshake failed", self.stream.start_tls, self._seconds())
 
     async def run(self, op: Op[_T], ask: Callable[[Any], Awaitable[object]] | None = None) -> _T:
-        """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`)."""
+        """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`,
+        `NextToken`).
+
+        Raises `LocalProtocolError` if another operation is running, `ConnectionLost` when the network fails,
+        `TimedOut` when the peer is silent for too long, and what the operation raises.
+        """
         if self._busy:
             raise LocalProtocolError("another operation is using this connection")
         self._busy = True

@@ -173,7 +173,7 @@ class Server(_Serving):
         self._listeners = listeners
         self._threads = threads
         self._slots = slots
-        self.addresses += [listener.address for listener in listeners]
+        self.addresses.extend(listener.address for listener in listeners)
         for listener in listeners:
             threads.start(partial(self._accept, listener))
 
@@ -327,7 +327,7 @@ class AsyncServer(_Serving):
 
     async def __aenter__(self) -> Self:
         self._listeners = await self._listen()
-        self.addresses += [listener.address for listener in self._listeners]
+        self.addresses.extend(listener.address for listener in self._listeners)
         await self._tasks.__aenter__()
         for listener in self._listeners:
             self._tasks.start(partial(self._accept, listener))

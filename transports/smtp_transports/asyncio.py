@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 
 from ._async import AsyncSockets
 from ._asyncio_stream import Stream
@@ -157,5 +157,5 @@ def _is_address(host: str) -> bool:
 
 
 _library = _Sockets()
-connect = _library.connect
-serve = _library.serve
+connect: Final = _library.connect
+serve: Final = _library.serve

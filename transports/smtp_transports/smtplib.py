@@ -114,12 +114,14 @@ class SMTPServerDisconnected(SMTPException):
 
 
 class SMTPResponseException(SMTPException):
-    """The server answered with an error: `smtp_code`, and `smtp_error`, octets as they came."""
+    """The server answered with an error. `code`, `msg`: the reply's code, and its text, octets as they
+    came; they become the attributes `smtp_code` and `smtp_error`.
+    """
 
     def __init__(self, code: int, msg: bytes | str) -> None:
         self.smtp_code = code
         self.smtp_error = msg
-        self.args = (code, msg)
+        self.args: tuple[Any, ...] = (code, msg)
 
 
 class SMTPSenderRefused(SMTPResponseException):
@@ -129,7 +131,7 @@ class SMTPSenderRefused(SMTPResponseException):
         self.smtp_code = code
         self.smtp_error = msg
         self.sender = sender
-        self.args = (code, msg, sender)
+        self.args: tuple[Any, ...] = (code, msg, sender)
 
 
 class SMTPRecipientsRefused(SMTPException):
@@ -137,7 +139,7 @@ class SMTPRecipientsRefused(SMTPException):
 
     def __init__(self, recipients: dict[str, _Answer]) -> None:
         self.recipients = recipients
-        self.args = (recipients,)
+        self.args: tuple[Any, ...] = (recipients,)
 
 
 class SMTPDataError(SMTPResponseException):
@@ -310,6 +312,11 @@ class SMTP:
     Methods that say one command return the code and the text of the reply, octets, lines joined with line
     feeds. All raise `SMTPServerDisconnected` if the connection breaks, and `ValueError` for CR or LF in an
     argument.
+
+    As with the original, `sock` is the connected socket or None, `file` what reads from it, `debuglevel`
+    what `set_debuglevel` set, `helo_resp` and `ehlo_resp` what the server answered last, `does_esmtp`
+    whether it knows EHLO, `default_port` and `ehlo_msg` what a subclass may set, `user` and `password` what
+    `login` was given.
     """
 
     debuglevel: int = 0
@@ -344,7 +351,7 @@ class SMTP:
         self._host = self._connected_to = host
         self.timeout = timeout
         self.esmtp_features: dict[str, str] = {}
-        self.command_encoding = "ascii"
+        self.command_encoding: str = "ascii"
         self.source_address = source_address
         self._auth_challenge_count = 0
         self._verdicts: list[_Answer] = []
@@ -353,7 +360,7 @@ class SMTP:
             if code != 220:
                 self.close()
                 raise SMTPConnectError(code, msg)
-        self.local_hostname = _own_name() if local_hostname is None else local_hostname
+        self.local_hostname: str = _own_name() if local_hostname is None else local_hostname
 
     def __enter__(self) -> Self:
         return self
@@ -1102,6 +1109,8 @@ class SMTP_SSL(SMTP):
     """The same through TLS from the start; port 465. By default the certificate and the name are verified."""
 
     default_port = SMTP_SSL_PORT
+    context: ssl.SSLContext
+    """Which certificates are taken, and for which names."""
 
     if sys.version_info >= (3, 12):
 
@@ -1164,7 +1173,7 @@ class LMTP(SMTP):
         if not host.startswith("/"):
             return super().connect(host, port, source_address)
         self._refuse_no_timeout()
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock: Any = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             if self.timeout is not _DEFAULT_TIMEOUT:
                 self.sock.settimeout(self.timeout)

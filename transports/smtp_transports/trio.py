@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -30,7 +30,7 @@ class Stream:
     """A trio stream over a socket, as one of ours."""
 
     def __init__(self, stream: trio.SocketStream, security: Security) -> None:
-        self.sock = stream.socket
+        self.sock: trio.socket.SocketType = stream.socket
         self._stream: trio.abc.Stream = stream
         self._security = security
         self._receiving: trio.CancelScope | None = None
@@ -196,5 +196,5 @@ class Pool(AsyncPool):
 
 
 _library = _Sockets()
-connect = _library.connect
-serve = _library.serve
+connect: Final = _library.connect
+serve: Final = _library.serve
