@@ -270,6 +270,16 @@ class Successes(Message):
         self._to = to
 
 
+_new_successes = Successes.__new__
+
+
+def successes_to(commands: Sequence[Command]) -> Successes:
+    """`Successes(to=commands)`."""
+    successes = _new_successes(Successes)
+    successes._to = commands
+    return successes
+
+
 def decode_base64(octets: bytes) -> bytes:
     """Base64 as SASL has it: nothing but the alphabet, correctly padded (RFC 4954 4)."""
     if not _grammar.BASE64.fullmatch(octets):

@@ -241,6 +241,8 @@ _SUCCESS: Mapping[State, Mapping[type[Command], State]] = {
     state: {kind: _success(state, kind) for kind in row} for state, row in TABLE.items()
 }
 
+_AFTER_ENVELOPE = _SUCCESS[_SUCCESS[_SUCCESS[State.READY][Mail]][Rcpt]][Data]
+
 
 class Machine:
     """One walk through the table."""
@@ -270,6 +272,10 @@ class Machine:
     def succeed(self, kind: type[Command]) -> None:
         """Take for granted that a command of this kind, which is allowed, was answered well."""
         self.state = _SUCCESS[self.state][kind]
+
+    def succeed_with_envelope(self) -> None:
+        """The same for MAIL, RCPT and DATA, where MAIL is allowed."""
+        self.state = _AFTER_ENVELOPE
 
     def follow(self, predicted: Machine) -> None:
         """All that was outstanding was answered well, as `predicted` took for granted."""

@@ -107,7 +107,7 @@ class _Batch:
                 break
             if (
                 message.in_one_flight
-                and len(message.rcpts) + 4 <= GROUP_COMMANDS // 2
+                and len(message.recipients) + 4 <= GROUP_COMMANDS // 2
                 and not message.is_split
             ):
                 yield from self._make_room(message)
@@ -137,8 +137,9 @@ class _Batch:
         if self._waiting or conn.mail is not None:
             conn.send(Rset())
         body = message.body or b""
-        conn.send(message.mail)
-        for rcpt in delivery.begin(conn, message):
+        delivery.begin(conn, message)
+        conn.send(message.envelope.mail)
+        for rcpt in message.envelope.rcpts:
             conn.send(rcpt)
         send_last_chunk(conn, body)
         delivery.sent = True
@@ -152,7 +153,7 @@ class _Batch:
                 yield from self._read()
 
     def _fits(self, message: Prepared, share: int) -> bool:
-        commands = self._conn.outstanding + len(message.rcpts) + 4  # RSET, MAIL, BDAT and the verdict
+        commands = self._conn.outstanding + len(message.recipients) + 4  # RSET, MAIL, BDAT and the verdict
         octets = self._octets + len(message.body or b"")
         return commands <= GROUP_COMMANDS // share and octets <= _WINDOW // share
 

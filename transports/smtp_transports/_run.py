@@ -89,6 +89,7 @@ class _Driving:
         self.conn = conn
         self.stream = stream
         self._timeouts = timeouts
+        self._always = timeouts if isinstance(timeouts, float) else None  # the same for every timer
         self._clock = clock
         self._busy = False
         self._mute = False  # sending failed; what the peer said may still be read
@@ -120,13 +121,17 @@ class _Driving:
             return self._timed_out()
         return ConnectionLost(f"{failure}: {str(exc) or type(exc).__name__}")
 
+    def _unsent(self, exc: OSError) -> ConnectionLost:
+        lost = self._lost("sending failed", exc)
+        self._mute = True
+        lost.sending = not isinstance(lost, TimedOut)
+        return lost
+
     def _timed_out(self) -> TimedOut:
         return TimedOut(self.conn.timer, self._seconds() or 0)
 
     def _seconds(self) -> float | None:
-        if type(self._timeouts) is float:
-            return self._timeouts
-        return seconds_for(self.conn.timer, self._timeouts)
+        return self._always or seconds_for(self.conn.timer, self._timeouts)
 
 
 class Driver(_Driving):
@@ -230,8 +235,13 @@ class Driver(_Driving):
     def _wait(self) -> object:
         """The next event, which is not there yet."""
         conn = self.conn
-        self._flush()
-        left = seconds = self._seconds()
+        left = seconds = self._always or self._seconds()
+        data = conn.data_to_send()
+        if data and not self._mute:
+            try:
+                self.stream.send_all(data, seconds)
+            except OSError as exc:
+                raise self._unsent(exc) from exc
         deadline = None if seconds is None else self._clock() + seconds
         while True:
             if self._stopping:
@@ -256,10 +266,7 @@ class Driver(_Driving):
             try:
                 self.stream.send_all(data, self._seconds())
             except OSError as exc:
-                lost = self._lost("sending failed", exc)
-                self._mute = True
-                lost.sending = not isinstance(lost, TimedOut)
-                raise lost from exc
+                raise self._unsent(exc) from exc
 
     def _guard(self, failure: str, action: Callable[..., _T], *arguments: object) -> _T:
         """Let the stream do something; what the network does wrong becomes one of our errors."""
@@ -372,8 +379,13 @@ class AsyncDriver(_Driving):
     async def _wait(self) -> object:
         """The next event, which is not there yet."""
         conn = self.conn
-        await self._flush()
-        left = seconds = self._seconds()
+        left = seconds = self._always or self._seconds()
+        data = conn.data_to_send()
+        if data and not self._mute:
+            try:
+                await self.stream.send_all(data, seconds)
+            except OSError as exc:
+                raise self._unsent(exc) from exc
         deadline = None if seconds is None else self._clock() + seconds
         while True:
             if self._stopping:
@@ -398,10 +410,7 @@ class AsyncDriver(_Driving):
             try:
                 await self.stream.send_all(data, self._seconds())
             except OSError as exc:
-                lost = self._lost("sending failed", exc)
-                self._mute = True
-                lost.sending = not isinstance(lost, TimedOut)
-                raise lost from exc
+                raise self._unsent(exc) from exc
 
     async def _guard(self, failure: str, action: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
         """Let the stream do something; what the network does wrong becomes one of our errors."""

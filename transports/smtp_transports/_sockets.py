@@ -61,10 +61,12 @@ class SocketStream:
 
     def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
-        self._set_timeout(timeout)
         if self._tls is None:
-            self.sock.sendall(data)
+            sent = self._wait_for(self.sock.send, data, timeout)
+            if sent < len(data):
+                self._send_rest(memoryview(data)[sent:], timeout)
             return
+        self._set_timeout(timeout)
         view = memoryview(data)
         while view:
             view = view[self._tls.write(view) :]
@@ -73,8 +75,7 @@ class SocketStream:
     def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
         """Wait for octets; `b""` is the end."""
         if self._tls is None:
-            self._set_timeout(timeout)
-            octets: bytes = self.sock.recv(max_octets)
+            octets: bytes = self._wait_for(self.sock.recv, max_octets, timeout)
             return octets
         try:
             return self._until_done(partial(self._tls.read, max_octets), timeout)
@@ -130,6 +131,32 @@ class SocketStream:
     def _send_secured(self) -> None:
         if self._outgoing.pending:
             self.sock.sendall(self._outgoing.read())
+
+    def _send_rest(self, data: memoryview, timeout: float | None) -> None:
+        """Send what did not fit in at once, before one deadline."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        left = timeout
+        while data:
+            if left is not None and left <= 0:
+                raise TimeoutError("timed out")
+            data = data[self._wait_for(self.sock.send, data, left) :]
+            left = None if deadline is None else deadline - time.monotonic()
+
+    def _wait_for(self, action: Callable[[Any], Any], argument: object, timeout: float | None) -> Any:
+        """Let the socket do something. To set its timeout is a system call: one that is somewhat shorter
+        stays, and is followed by another for the rest.
+        """
+        own = self._timeout
+        if timeout is None or own is None or not own <= timeout <= 4 * own:
+            self._set_timeout(timeout)
+            own = timeout
+        try:
+            return action(argument)
+        except TimeoutError:
+            if timeout is None or own is None or own >= timeout:
+                raise
+        self._set_timeout(timeout - own)
+        return action(argument)
 
     def _end(self, how: int) -> None:
         # That of gevent would raise in who waits; what is below it lets the end be read.
