@@ -22,7 +22,7 @@ help:
 	@echo 'make test    the whole test suite'
 	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O'
 	@echo 'make fuzz    what reads octets, by atheris, for SECONDS=$(SECONDS) in all'
-	@echo 'make bench   the core and the drop-in, beside smtplib and aiosmtpd'
+	@echo 'make bench   what it costs, beside other libraries: a quick pass; with FULL=1 all, and docs/ anew'
 	@echo 'make docs    run the examples of README.md and docs/'
 	@echo 'make clean   remove the venvs, build leftovers and caches'
 	@echo
@@ -48,8 +48,7 @@ fuzz: $(FUZZ)
 	$(PY) fuzz/run.py --seconds $(SECONDS)
 
 bench: $(BENCH)
-	$(PY) bench/core.py
-	$(PY) bench/dropin.py
+	$(PY) -m bench $(if $(FULL),--full)
 
 docs: $(DEV)
 	@echo 'The documentation is README.md and the Markdown in docs/. Running its examples.'
