@@ -15,9 +15,7 @@ SINK = measure.Program(sys.executable, "floor_servers", "sink")
 LOAD = measure.Program(sys.executable, "load", "run")
 MACHINE = {"python": "P 3", "system": "S", "kernel": "K", "cores": "2", "processor": "C"}
 
-on_linux = pytest.mark.skipif(
-    sys.platform != "linux", reason="the benchmarks ask Linux what a process has used"
-)
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells what a process has used")
 
 
 def programs(subjects: dict[str, cases.Subject], names: list[str], job: Job) -> measure.Programs:
@@ -28,13 +26,8 @@ def programs(subjects: dict[str, cases.Subject], names: list[str], job: Job) -> 
 @on_linux
 @pytest.mark.parametrize(
     "job",
-    [
-        Job(count=2, recipients=2),
-        Job(count=2, fresh=True),
-        Job(count=4, connections=2),
-        Job(count=2, size=200_000),
-    ],
-    ids=["kept", "fresh", "many", "big"],
+    [Job(count=2, recipients=2, fresh=True), Job(count=4, connections=2, size=200_000)],
+    ids=["new connections", "big messages"],
 )
 def test_a_round_of_clients(job: Job) -> None:
     subjects = cases.client_cases()["client 1 KiB"].subjects
@@ -45,15 +38,12 @@ def test_a_round_of_clients(job: Job) -> None:
 
 
 @on_linux
-@pytest.mark.parametrize("mode", ["lockstep", "pipelined"])
-@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize(("mode", "fresh"), [("lockstep", True), ("pipelined", False)])
 def test_a_round_of_servers(mode: str, fresh: bool) -> None:
     names = [name for name, subject in cases.SERVERS.items() if subject.kind != "peer"] + ["aiosmtpd"]
     job = Job(count=4, connections=2, mode=mode, fresh=fresh)
     found = measure.servers(programs(cases.SERVERS, names, job), LOAD, 1, 0)
-    assert {name: list(quantities) for name, quantities in found.items()} == dict.fromkeys(
-        names, ["cpu", "wall"]
-    )
+    assert {name: list(found[name]) for name in found} == {name: ["cpu", "wall"] for name in names}
 
 
 @on_linux
@@ -76,11 +66,9 @@ def test_every_target_has_a_row() -> None:
     assert {target.number for target in targets.TARGETS} == {f"T{number}" for number in range(1, 27)}
 
 
-@pytest.mark.parametrize(
-    "subject", {s.function for case in cases.CASES.values() for s in case.subjects.values()}
-)
-def test_a_subject_has_its_module(subject: str) -> None:
-    assert find_spec(f"bench.{subject.partition('.')[0]}")
+def test_every_subject_has_its_module() -> None:
+    functions = {subject.function for case in cases.CASES.values() for subject in case.subjects.values()}
+    assert all(find_spec(f"bench.{function.partition('.')[0]}") for function in functions)
 
 
 def made(*figures: tuple[str, str, str, list[float]]) -> results.Results:
@@ -91,10 +79,8 @@ def made(*figures: tuple[str, str, str, list[float]]) -> results.Results:
 
 
 def test_a_ratio_is_the_median_of_those_of_the_rounds() -> None:
-    found = made(
-        ("client 1 KiB", "blocking", "cpu", [1.0, 8.0, 9.0]),
-        ("client 1 KiB", "smtplib", "cpu", [2.0, 2.0, 10.0]),
-    )
+    ours, peer = [1.0, 8.0, 9.0], [2.0, 2.0, 10.0]
+    found = made(("client 1 KiB", "blocking", "cpu", ours), ("client 1 KiB", "smtplib", "cpu", peer))
     target = targets.Target("T1", "it", "client 1 KiB", "blocking", "smtplib", 0.9)
     assert targets.judge(target, found) == targets.Judged(target, 8.0, 2.0, 0.9, True)
     assert targets.judge(target._replace(most=0.89), found).met is False
@@ -103,29 +89,20 @@ def test_a_ratio_is_the_median_of_those_of_the_rounds() -> None:
 
 
 def test_a_speed_is_the_inverse_of_a_time() -> None:
-    found = made(
-        ("core writing, 78 columns", "ours", "cpu", [0.02]),
-        ("core writing, 78 columns", "smtplib", "cpu", [0.1]),
-    )
-    judged = targets.judge(targets.speed("T22", "it", "core writing, 78 columns", "smtplib", 300), found)
-    assert (round(judged.ours or 0), round(judged.peer or 0), round(judged.ratio or 0), judged.met) == (
-        524,
-        105,
-        5,
-        True,
-    )
+    case = "core writing, 78 columns"
+    found = made((case, "ours", "cpu", [0.02]), (case, "smtplib", "cpu", [0.1]))
+    judged = targets.judge(targets.speed("T22", "it", case, "smtplib", 300), found)
+    assert [round(figure or 0) for figure in judged[1:4]] == [524, 105, 5]
+    assert judged.met
+    assert not targets.judge(judged.target._replace(least=600), found).met
 
 
 def test_what_is_absent_is_named_with_its_reason() -> None:
     found = made(("client 1 KiB", "blocking", "cpu", [1e-4]))
     found.cases["client 1 KiB"].absent["smtplib"] = "it was left out"
-    lines = list(report.one_case(found, "client 1 KiB"))
-    assert "smtplib: it was left out." in lines
-    rows = list(report.promises(found, targets.TARGETS))
-    assert (
-        "| T1 | blocking client, 1 KiB | <= 0.60 x smtplib | 100 us | smtplib: it was left out |  | not measured |"
-        in rows
-    )
+    assert "smtplib: it was left out." in report.one_case(found, "client 1 KiB")
+    row = "| T1 | blocking client, 1 KiB | <= 0.60 x smtplib | 100 us | smtplib: it was left out |"
+    assert any(line.startswith(row) for line in report.promises(found, targets.TARGETS))
 
 
 def test_the_page_says_what_was_measured() -> None:
