@@ -91,7 +91,7 @@ def client_cases() -> dict[str, Case]:
     plain, both, all_modes = ["data"], ["data", "flight"], list(MODES)
     fast = some(PEERS, "smtplib", "aiosmtplib", "slimta")
     far = some(PEERS, "smtplib", "aiosmtplib", "smtpproto", "slimta")
-    far_ours = ours(all_modes, ["blocking", "asyncio"])
+    far_ours = ours(both, ["blocking", "asyncio"]) | ours(["many"], ["blocking", "asyncio"], count=200)
     one = {**ours(all_modes), **DROP_IN, **PEERS, **floors(both)}
     ten = {**ours(both), **DROP_IN, **PEERS, **floors(both, ["blocking", "asyncio"])}
     fresh = {**ours(plain), **DROP_IN, **PEERS, **floors(plain)}

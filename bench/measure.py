@@ -216,12 +216,13 @@ def loaded(source: Worker, pid: int, job: Job) -> Callable[[], Mapping[str, floa
 FIRST = 100
 
 
-def idle(programs: Programs, load: Program, rounds: int) -> dict[str, Rounds]:
+def idle(programs: Programs, load: Program, rounds: int, deadline: float) -> dict[str, Rounds]:
     """What each of many connections costs a server that waits, in octets of memory."""
-    found: dict[str, Rounds] = {}
-    for name, (program, job) in programs.items():
-        found[name] = {"memory": []}
-        for _ in range(rounds):
+    found: dict[str, Rounds] = {name: {"memory": []} for name in programs}
+    for number in range(rounds):
+        if number and time.monotonic() > deadline:
+            break
+        for name, (program, job) in programs.items():
             with blaming(name), load.start(BESIDE) as source, program.start() as worker:
                 told = worker.ask(job)
                 pid = told.get("pid", worker.process.pid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -123,5 +124,5 @@ def versions() -> dict[str, str]:
 
 def mail_version(program: str) -> str:
     """What Postfix calls itself: its programs carry it in them."""
-    _, found, rest = Path(program).read_bytes().partition(b"mail_version=")
-    return rest.split(maxsplit=1)[0].decode() if found else "?"
+    found = re.search(rb"mail_version=([\d.]+)", Path(program).read_bytes())
+    return found[1].decode() if found else "?"

@@ -86,7 +86,8 @@ def bars(axis: Any, panel: tuple[str, str, float, str], found: Results) -> None:
     names = sorted((name for name, figure in figures.items() if figure is not None), key=order)
     values = [(figures[name] or 0) / scale for name in names]
     drawn = axis.barh(names, values, color=[COLOURS[subjects[name].kind] for name in names], height=0.7)
-    axis.bar_label(drawn, labels=[f"{value:,.3g}" for value in values], padding=3, color=GREY, fontsize=8)
+    labels = [f"{value:,.{0 if value >= 100 else 1}f}" for value in values]
+    axis.bar_label(drawn, labels=labels, padding=3, color=GREY, fontsize=8)
     axis.invert_yaxis()
     axis.margins(x=0.15, y=0.01)
     axis.set_title(f"{CASES[case].title}\n{unit}", color=GREY, fontsize=9, loc="left")

@@ -66,7 +66,7 @@ def machine() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "processor": processor(),
         "system": system(),
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
     }
 
 
