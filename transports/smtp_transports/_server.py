@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
@@ -77,7 +77,7 @@ class Tasks(Protocol):
 
     async def __aenter__(self) -> Any: ...
     async def __aexit__(self, *exc: object) -> Any: ...
-    def start(self, function: Callable[[], Awaitable[None]]) -> None: ...
+    def start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
     async def join(self, seconds: float | None) -> bool: ...
     async def pause(self, seconds: float, /) -> None: ...
 
@@ -288,7 +288,7 @@ class AsyncServer(_Serving):
 
         async def ask(question: Decide) -> object:
             answer = getattr(self._handler, question.hook)(session, *question.arguments)
-            return await answer if isinstance(answer, Awaitable) else answer
+            return await answer if answer is not None and isinstance(answer, Awaitable) else answer
 
         try:
             self._enter(driver)
