@@ -33,6 +33,7 @@ class Stream(asyncio.BufferedProtocol):
     def __init__(self, security: Security) -> None:
         self._security = security
         self._loop = asyncio.get_running_loop()
+        self._buffer = _buffer(self._loop)
         self._data = b""  # read ahead; reading is paused then
         self._has_spoken = False  # what is read ahead before that is the handshake's
         self._ended = False  # no octets will come any more
@@ -113,10 +114,12 @@ class Stream(asyncio.BufferedProtocol):
             self.hang_up()
             await asyncio.sleep(0)
             return
-        if self._plain.get_write_buffer_size() and not self._full:
-            self._transport.close()
-        else:
+        if not self._plain.get_write_buffer_size() or self._full:
             self.hang_up()
+            if not self._closed.done():
+                await self._closed  # the loop says so when it turns
+            return
+        self._transport.close()
         try:
             await asyncio.wait_for(asyncio.shield(self._closed), _LINGER)
         except TimeoutError:
@@ -191,13 +194,13 @@ class Stream(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where octets are to go."""
-        return _buffer(self._loop)
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """They are there."""
         if self._transport is not None and (self._waiter is None or self._data):
             self._transport.pause_reading()
-        self._data += bytes(_buffer(self._loop)[:nbytes])
+        self._data += self._buffer[:nbytes]
         self._wake()
 
     def eof_received(self) -> bool:
