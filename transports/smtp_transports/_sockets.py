@@ -63,7 +63,10 @@ class SocketStream:
         """Send all of `data`, or raise."""
         self._set_timeout(timeout)
         if self._tls is None:
-            self.sock.sendall(data)
+            # Nearly always that is all; gevent's `sendall` asks for the size of a buffer first.
+            sent = self.sock.send(data)
+            if sent < len(data):
+                self.sock.sendall(memoryview(data)[sent:])
             return
         view = memoryview(data)
         while view:
