@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -51,6 +52,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self.complaints,
             cwd=ROOT,
+            process_group=0,
         )
         os.sched_setaffinity(self.process.pid, cores)
         self.rest = b""
@@ -102,7 +104,8 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.communicate()
         self.complaints.close()
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -22,7 +20,6 @@ UNPACKED = ROOT / ".interop"
 SLIMTA = ROOT / ".venv-slimta"
 # Of newer ones python-slimta cannot find its own version.
 SLIMTA_NEEDS = ["python-slimta==5.0.5", "setuptools==80.10.2", "gevent>=24.2"]
-PR_SET_PDEATHSIG = 1
 
 
 def postfix_program(name: str) -> str | None:
@@ -41,11 +38,6 @@ POSTFIX_ENVIRONMENT = {"LD_LIBRARY_PATH": str(UNPACKED / "postfix/usr/lib/postfi
 def unprivileged() -> list[str]:
     """smtp-sink will not be root."""
     return ["-u", "nobody"] if os.geteuid() == 0 else []
-
-
-def die_with_parent() -> None:
-    """End when the process ends that started this one (Linux)."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def wait_for(port: int) -> None:

@@ -101,11 +101,7 @@ def smtp_sink(job: Job, tell: Tell) -> None:
     with listening() as listener:
         port = listener.getsockname()[1]
     command = [*peers.postfix_command("smtp-sink"), *peers.unprivileged(), "-m", str(MOST)]
-    process = subprocess.Popen(
-        [*command, f"127.0.0.1:{port}", str(BACKLOG)],
-        env=peers.POSTFIX_ENVIRONMENT,
-        preexec_fn=peers.die_with_parent,  # noqa: PLW1509 - there is one thread
-    )
+    process = subprocess.Popen([*command, f"127.0.0.1:{port}", str(BACKLOG)], env=peers.POSTFIX_ENVIRONMENT)
     peers.wait_for(port)
     tell({"port": port, "pid": process.pid})
     process.wait()

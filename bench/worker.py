@@ -9,7 +9,9 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -84,7 +86,16 @@ def main(module: str, function: str) -> None:
     tell({})
     for line in sys.stdin:
         job = Job(**json.loads(line))
-        tell(run(job, tell) if getattr(run, "tells", False) else run(job))
+        if getattr(run, "tells", False):
+            threading.Thread(target=end_with_the_last, daemon=True).start()
+            run(job, tell)
+        tell(run(job))
+
+
+def end_with_the_last() -> None:
+    """Who would run for ever ends, with all that it started, when nobody is left to ask it."""
+    sys.stdin.read()
+    os.killpg(0, signal.SIGKILL)
 
 
 def tells(run: Callable[..., Any]) -> Callable[..., Any]:

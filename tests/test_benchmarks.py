@@ -8,6 +8,9 @@ from itertools import chain
 
 import pytest
 
+if sys.platform != "linux":
+    pytest.skip("Linux tells what a process has used", allow_module_level=True)
+
 from bench import cases, measure, report, results, targets
 from bench.worker import Job
 
@@ -15,15 +18,12 @@ SINK = measure.Program(sys.executable, "floor_servers", "sink")
 LOAD = measure.Program(sys.executable, "load", "run")
 MACHINE = {"python": "P 3", "system": "S", "kernel": "K", "cores": "2", "processor": "C"}
 
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux tells what a process has used")
-
 
 def programs(subjects: dict[str, cases.Subject], names: list[str], job: Job) -> measure.Programs:
     chosen = {name: subjects[name] for name in names}
     return {name: (subject.program(), job._replace(**subject.job)) for name, subject in chosen.items()}
 
 
-@on_linux
 @pytest.mark.parametrize(
     "job",
     [Job(count=2, recipients=2, fresh=True), Job(count=4, connections=2, size=200_000)],
@@ -37,7 +37,6 @@ def test_a_round_of_clients(job: Job) -> None:
     assert all(figure > 0 for quantities in found.values() for figure in chain(*quantities.values()))
 
 
-@on_linux
 @pytest.mark.parametrize(("mode", "fresh"), [("lockstep", True), ("pipelined", False)])
 def test_a_round_of_servers(mode: str, fresh: bool) -> None:
     names = [name for name, subject in cases.SERVERS.items() if subject.kind != "peer"] + ["aiosmtpd"]
@@ -46,7 +45,6 @@ def test_a_round_of_servers(mode: str, fresh: bool) -> None:
     assert {name: list(found[name]) for name in found} == {name: ["cpu", "wall"] for name in names}
 
 
-@on_linux
 def test_who_fails_is_named() -> None:
     with pytest.raises(measure.Failed, match="no_such_function") as caught:
         measure.alone({"it": (measure.Program(sys.executable, "clients", "no_such_function"), Job())}, 1, 0)
