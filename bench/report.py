@@ -15,6 +15,7 @@ from .results import DOCS, Results, spread
 from .targets import MOONSHOTS, TARGETS, Judged, Target, judge
 
 PAGE = DOCS / "benchmarks.md"
+HEADINGS = {"cpu": "CPU", "wall": "time", "peak": "memory", "octets": "source"}
 QUANTITIES = {
     "memory": (1024, "KiB"),
     "peak": (2**20, "MiB"),
@@ -78,16 +79,27 @@ def cells(judged: Judged, found: Results) -> list[str]:
     target = judged.target
     sign, bound = ("<=", target.most) if target.most is not None else (">=", target.least)
     aim = f"{sign} {bound:,g} {target.unit}" if target.unit else f"{sign} {bound:.2f} x {target.peer}"
-    peer = "" if judged.peer is None else f"{amount(judged.peer, unit(target))}, {target.peer}"
-    if target.peer is not None and judged.peer is None:
-        peer = (
-            f"{target.peer}: {found.cases[target.case].absent.get(target.peer, 'not measured')}"
-            if target.case in found.cases
-            else ""
-        )
     verdict = {True: "met", False: "**missed**", None: "not measured"}[judged.met]
     ratio = "" if judged.ratio is None else f"{judged.ratio:.2f}"
-    return [target.number, target.what, aim, amount(judged.ours, unit(target)), peer, ratio, verdict]
+    return [
+        target.number,
+        target.what,
+        aim,
+        amount(judged.ours, unit(target)),
+        beside(judged, found),
+        ratio,
+        verdict,
+    ]
+
+
+def beside(judged: Judged, found: Results) -> str:
+    """The peer's figure, or why there is none."""
+    target = judged.target
+    if target.peer is None or target.case not in found.cases:
+        return ""
+    if judged.peer is None:
+        return f"{target.peer}: {found.cases[target.case].absent.get(target.peer, 'not measured')}"
+    return f"{amount(judged.peer, unit(target))}, {target.peer}"
 
 
 def unit(target: Target) -> str:
@@ -117,35 +129,19 @@ def one_case(found: Results, name: str) -> Iterator[str]:
     case, there = CASES[name], found.cases[name]
     present = [subject for subject in case.subjects if there.figures.get(subject)]
     if present:
-        quantities = list(there.figures[present[0]])
-        reference = next(
-            (subject for subject in present if case.subjects[subject].kind == "peer"), present[0]
-        )
+        first = there.figures[present[0]]
+        reference = next((one for one in present if case.subjects[one].kind == "peer"), present[0])
         head = [""]
-        for quantity in quantities:
-            head += (
-                [heading(quantity), "half of the rounds"]
-                if len(there.figures[present[0]][quantity]) > 1
-                else [heading(quantity)]
-            )
-        rows = [
-            [
-                subject,
-                *columns(there.figures[subject]),
-                f"{found.ratio(name, subject, reference, quantities[0]) or 0:.2f}",
-            ]
-            for subject in present
-        ]
+        for quantity, rounds in first.items():
+            head += [HEADINGS.get(quantity, quantity), "half of the rounds"][: len(rounds)]
+        rows = []
+        for subject in present:
+            ratio = found.ratio(name, subject, reference, next(iter(first))) or 0
+            rows.append([subject, *columns(there.figures[subject]), f"{ratio:.2f}"])
         yield from table([*head, f"beside {reference}"], rows)
     for subject, reason in there.absent.items():
         yield ""
         yield f"{subject}: {reason}."
-
-
-def heading(quantity: str) -> str:
-    return {"cpu": "CPU", "wall": "time", "memory": "memory", "peak": "memory", "octets": "source"}.get(
-        quantity, quantity
-    )
 
 
 def columns(quantities: dict[str, list[float]]) -> Iterator[str]:
@@ -164,9 +160,9 @@ def time_unit(seconds: float) -> tuple[float, str]:
 def summary(found: Results) -> str:
     """For who sits before it: each target whose case was measured, and how it stands."""
     lines = []
-    for heading, targets in (("Targets", TARGETS), ("Moonshots", MOONSHOTS)):
+    for title, targets in (("Targets", TARGETS), ("Moonshots", MOONSHOTS)):
         rows = [cells(judge(target, found), found) for target in targets if target.case in found.cases]
-        lines += ["", heading, *aligned(rows)] if rows else []
+        lines += ["", title, *aligned(rows)] if rows else []
     return re.sub(r"\*\*", "", "\n".join(lines))
 
 
