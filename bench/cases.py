@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from . import peers
 from .measure import Program
@@ -15,7 +15,7 @@ class Subject(NamedTuple):
     """Who takes part, and as what."""
 
     function: str  # module.function
-    job: dict[str, object] = {}  # noqa: RUF012 - what is different in its job
+    job: Mapping[str, Any] = {}
     peer: str | None = None  # what has to be there
     kind: str = "peer"  # or "ours", or "floor"
 
@@ -179,7 +179,7 @@ def server_cases() -> dict[str, Case]:
 
 
 def core_cases() -> dict[str, Case]:
-    own = {"kind": "ours"}
+    own: dict[str, Any] = {"kind": "ours"}
     client = {
         "ours": Subject("core_clients.ours", **own),
         "ours, as a group": Subject("core_clients.ours_as_group", **own),

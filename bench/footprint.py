@@ -31,7 +31,7 @@ def size(job: Job) -> dict[str, float]:
     if job.name == "smtp-proto":
         folders = [
             Path(find_spec(name).submodule_search_locations[0]) for name in ("smtp_proto", "smtp_transports")
-        ]  # type: ignore[union-attr,index]
+        ]
         paths = [
             path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".css", ".eml")
         ]
