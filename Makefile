@@ -27,7 +27,7 @@ help:
 	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O, the documentation, make dist'
 	@echo 'make dist    build wheel and sdist into dist/, and check what is in them'
 	@echo 'make fuzz    what reads octets, by atheris, for SECONDS=$(SECONDS) in all'
-	@echo 'make bench   the core and the drop-in, beside smtplib and aiosmtpd'
+	@echo 'make bench   what it costs, beside other libraries: a quick pass; with FULL=1 all, and docs/ anew'
 	@echo 'make docs    build the documentation in docs/_build/html and run its examples'
 	@echo 'make walk    look at every page of it in Chromium, light and dark, wide and narrow'
 	@echo 'make clean   remove the venvs, build leftovers and caches'
@@ -66,8 +66,7 @@ fuzz: $(FUZZ)
 	$(PY) fuzz/run.py --seconds $(SECONDS)
 
 bench: $(BENCH)
-	$(PY) bench/core.py
-	$(PY) bench/dropin.py
+	$(PY) -m bench $(if $(FULL),--full)
 
 docs: $(DEV)
 	$(SITE)

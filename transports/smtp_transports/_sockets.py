@@ -376,7 +376,8 @@ def listening(library: Any, host: str, port: int, unix: str | os.PathLike[str] |
 
 
 def _listening(library: Any, family: int, address: Any) -> Any:
-    sock = library.socket(family, socket.SOCK_STREAM)
+    # asyncio sets TCP_NODELAY on what is accepted, but only if the listening socket knows that it is TCP.
+    sock = library.socket(family, socket.SOCK_STREAM, 0 if family == socket.AF_UNIX else socket.IPPROTO_TCP)
     try:
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
