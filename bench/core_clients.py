@@ -77,7 +77,7 @@ def ours(job: Job) -> dict[str, float]:
 
 def ours_as_group(job: Job) -> dict[str, float]:
     """The same, its envelope said as a group, and its text known before."""
-    from smtp_proto import NEED_DATA, Data, EndOfMessage, Mail, MessageData, Rcpt
+    from smtp_proto import NEED_DATA, Data, Mail, Rcpt
 
     conn, octets = our_client("PIPELINING", "8BITMIME"), message(job.size)
     replies, (recipient,) = b"".join(ENVELOPE_REPLIES), recipients(1)
@@ -90,8 +90,7 @@ def ours_as_group(job: Job) -> dict[str, float]:
             conn.receive_data(replies)
             while conn.next_event() is not NEED_DATA:
                 pass
-            conn.send(MessageData(data=text))
-            conn.send(EndOfMessage())
+            conn.send_text(text)
             conn.data_to_send()
             conn.receive_data(TAKEN)
             while conn.next_event() is not NEED_DATA:
