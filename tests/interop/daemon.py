@@ -159,6 +159,8 @@ class Daemon:
         self.write("etc/passwd", *(f"{name}:x:{number}:{number}::/:/bin/false" for name, number in accounts))
         self.write("etc/group", *(f"{name}:x:{number}:" for name, number in accounts))
         self.write("etc/hosts", f"{HOST} localhost {NAME}")
+        self.write("etc/nsswitch.conf", "passwd: files", "group: files", "hosts: files")  # and no DNS
+        self.write("etc/resolv.conf", "lookup file")
         self.make_folder("etc/tls")
         certificates().write(self.folder / "etc/tls")
         (self.folder / "etc/tls/server.pem").chmod(0o600)
