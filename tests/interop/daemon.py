@@ -38,6 +38,7 @@ ACCOUNTS = {
     "dovenull": 64021,
     "opensmtpd": 64030,
     "opensmtpq": 64031,
+    "nobody": 65534,
 }
 """The accounts that there are in these worlds, each with a group."""
 
