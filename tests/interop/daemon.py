@@ -7,6 +7,7 @@ that. When the first process in there ends, the kernel ends all others: nothing 
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import socket
@@ -14,7 +15,7 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -104,6 +105,8 @@ class Daemon:
 
     package: ClassVar[str]
     log: ClassVar[str]
+    queues: ClassVar[Sequence[str]] = ()
+    """The folders of what is accepted and not delivered yet."""
 
     def __init__(self) -> None:
         if (reason := why_not(self.package)) is not None:
@@ -248,10 +251,19 @@ class Daemon:
 
     # What arrived
 
+    def settle(self) -> None:
+        """Wait until all that was accepted is delivered."""
+        folders = [self.folder / queue for queue in self.queues]
+        until(lambda: not any(files for each in folders for *_, files in os.walk(each)), self.logged)
+
+    def files(self) -> list[Path]:
+        """All that was delivered and not taken out yet."""
+        return list(self.folder.glob("var/mail/*/new/*"))
+
     def clear(self) -> None:
         """Empty the mailboxes."""
-        for message in self.folder.glob("var/mail/*/new/*"):
-            message.unlink()
+        for file in self.files():
+            file.unlink()
 
     def delivered(self, user: str, count: int = 1) -> list[bytes]:
         """The messages of a mailbox, oldest first, once there are so many; they are taken out of it."""
