@@ -47,7 +47,7 @@ check: $(DEV)
 
 interop: $(DEV)
 	$(PY) tests/interop/install.py
-	$(PY) -bb -m pytest -rs tests/interop --tables docs/interop.md
+	$(PY) -m pytest -n auto -rs tests/interop --tables docs/interop.md
 
 fuzz: $(FUZZ)
 	$(PY) fuzz/run.py --seconds $(SECONDS)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from daemon import HOST
 from dovecot import Dovecot
 from loops import Loop, fresh_loop
-from matrix import Cell, Cells, fill, insert, render
+from matrix import Cell, Table, insert
 from opensmtpd import OpenSMTPD
 from postfix import Postfix
 from ways import Place
@@ -54,9 +55,9 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 
 @pytest.fixture
-def cell(record_property: Callable[[str, object], None]) -> Cell:
-    """Says which cells a test fills: table, row, column, and the name of the transport."""
-    return lambda *where: record_property("cell", where)
+def cell(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Cell:
+    """Says which cells a test fills."""
+    return lambda *where: record_property("cell", (*where, request.node.location[1]))
 
 
 # --- The tables
@@ -75,23 +76,27 @@ class Collector:
 
     def __init__(self, config: pytest.Config) -> None:
         self._page: Path | None = config.getoption("tables", None)
-        self._cells: Cells = {}
+        self._tables: dict[str, Table] = {}
         self._skipped = False
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._skipped = self._skipped or report.skipped
         if report.when == "call" and not report.skipped:
-            for name, where in report.user_properties:
-                if name == "cell" and isinstance(where, tuple | list):
-                    fill(self._cells, where, report.passed)
+            for name, value in report.user_properties:
+                if name == "cell":
+                    table, row, column, who, place = cast("tuple[str, str, str, str, int]", value)
+                    self._tables.setdefault(table, Table()).fill(row, column, who, place, report.passed)
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, exitstatus: int | pytest.ExitCode
     ) -> None:
         if self._page is None:
             return
-        for table, rows in self._cells.items():
-            terminalreporter.section(table)
-            terminalreporter.write_line("\n".join(render(rows)))
-            if exitstatus == pytest.ExitCode.OK and not self._skipped:
-                insert(self._page, table, render(rows))
+        is_complete = exitstatus == pytest.ExitCode.OK and not self._skipped
+        for name, table in self._tables.items():
+            terminalreporter.section(name)
+            terminalreporter.write_line("\n".join(table.render()))
+            if is_complete:
+                insert(self._page, name, table.render())
+        if not is_complete:
+            terminalreporter.write_line(f"{self._page} stays as it is: not all tests have passed.")

@@ -5,35 +5,40 @@ A test says which cells it fills. A cell holds the names of all that filled it, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-Cells = dict[str, dict[str, dict[str, dict[str, bool]]]]
-"""By table, row, column and name."""
 Cell = Callable[[str, str, str, str], None]
-"""What a test says which cell it fills with: the fixture `cell`."""
+"""What a test says which cell it fills with: table, row, column, and who has passed it."""
 
 
-def fill(cells: Cells, where: Sequence[str], passed: bool) -> None:
-    """Note what one test has shown. Whoever fails once has failed."""
-    table, row, column, name = where
-    cell = cells.setdefault(table, {}).setdefault(row, {}).setdefault(column, {})
-    cell[name] = cell.get(name, True) and passed
+class Table:
+    """A table: rows in the order of the alphabet, columns in the order of the tests that fill them."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[str, str], dict[str, bool]] = {}
+        self._places: dict[str, int] = {}
+
+    def fill(self, row: str, column: str, who: str, place: int, passed: bool) -> None:
+        """Note what one test has shown; `place` is where it stands. Whoever fails once has failed."""
+        cell = self._cells.setdefault((row, column), {})
+        cell[who] = cell.get(who, True) and passed
+        self._places.setdefault(column, place)
+
+    def render(self) -> list[str]:
+        """As lines of Markdown: "yes" where everybody passed, else who did, and who failed."""
+        everybody = {name for cell in self._cells.values() for name in cell}
+        columns = sorted(self._places, key=lambda column: (self._places[column], column))
+        lines = [["", *columns], ["---"] * (len(columns) + 1)]
+        for row in sorted({row for row, _ in self._cells}):
+            cells = (self._cells.get((row, column), {}) for column in columns)
+            lines.append([row, *(_shown(cell, everybody) for cell in cells)])
+        return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def render(rows: dict[str, dict[str, dict[str, bool]]]) -> list[str]:
-    """A table as lines of Markdown: "yes" where everybody passed, else who did, and who failed."""
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    everybody = {name for row in rows.values() for cell in row.values() for name in cell}
-    lines = [["", *columns], ["---"] * (len(columns) + 1)]
-    for name, row in rows.items():
-        lines.append([name, *(_cell(row.get(column, {}), everybody) for column in columns)])
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def _cell(cell: dict[str, bool], everybody: set[str]) -> str:
-    passed = [name for name, has_passed in cell.items() if has_passed]
-    failed = [f"{name} fails" for name, has_passed in cell.items() if not has_passed]
+def _shown(cell: dict[str, bool], everybody: set[str]) -> str:
+    passed = sorted(name for name, has_passed in cell.items() if has_passed)
+    failed = sorted(f"{name} fails" for name, has_passed in cell.items() if not has_passed)
     return ", ".join(failed or (["yes"] if set(passed) == everybody else passed))
 
 

@@ -301,6 +301,7 @@ def test_a_restart_is_reported_and_outlived(place: Place, loop: Loop, cell: Cell
     async def scene() -> None:
         async with place.pool(loop) as pool, place.client(loop) as client:
             assert (await pool.send_message(*message)).all_accepted
+            place.daemon.settle()
             with place.daemon.stopped():
                 with suppress(ConnectionLost):
                     await client.send_message(*message, transfer="data")
