@@ -10,21 +10,27 @@ PLAIN := $(VENV)/.installed-plain
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 FUZZ := $(VENV)/.installed-fuzz
+WALK := $(VENV)/.installed-walk
+
+# From nothing each time: what Sphinx keeps, it does not warn of again.
+SITE := $(PY) -m sphinx -q -W -n --keep-going -E -a -d docs/_build/doctrees docs docs/_build/html
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Under -j two pips would write into one venv.
 .NOTPARALLEL:
-.PHONY: help demo test check interop fuzz bench docs clean
+.PHONY: help demo test check dist interop fuzz bench docs walk clean
 
 help:
 	@echo 'make demo    send a message through an embedded server and compare what arrived'
 	@echo 'make test    the whole test suite'
-	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O'
-	@echo 'make interop real servers and clients, which root on Debian can bring; fills in docs/interop.md'
+	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O, the documentation, make dist'
+	@echo 'make dist    build wheel and sdist into dist/, and check what is in them'
+	@echo 'make interop real servers to talk to, which root on Debian can bring; fills in docs/interop.md'
 	@echo 'make fuzz    what reads octets, by atheris, for SECONDS=$(SECONDS) in all'
-	@echo 'make bench   the core and the drop-in, beside smtplib and aiosmtpd'
-	@echo 'make docs    run the examples of README.md and docs/'
+	@echo 'make bench   what it costs, beside other libraries: a quick pass; with FULL=1 all, and docs/ anew'
+	@echo 'make docs    build the documentation in docs/_build/html and run its examples'
+	@echo 'make walk    look at every page of it in Chromium, light and dark, wide and narrow'
 	@echo 'make clean   remove the venvs, build leftovers and caches'
 	@echo
 	@echo 'PYTHON=$(PYTHON) makes the venv, VENV=$(VENV) is its folder; either can be set.'
@@ -44,6 +50,18 @@ check: $(DEV)
 	$(PY) -bb -m coverage run -m pytest tests/core tests/kit
 	$(PY) -m coverage report
 	$(PY) -O -bb -m smtp_transports demo
+	$(SITE)
+	$(MAKE) --no-print-directory dist
+
+# pyright looks at the packages of the first python on PATH.
+dist: export PATH := $(abspath $(VENV)/bin):$(PATH)
+dist: $(DEV)
+	rm -rf dist
+	$(PY) -m build --no-isolation --quiet
+	$(PY) -m twine check --strict dist/*
+	check-wheel-contents dist/*.whl
+	pyright --ignoreexternal --verifytypes smtp_proto
+	pyright --ignoreexternal --verifytypes smtp_transports
 
 interop: $(DEV)
 	$(PY) tests/interop/install.py
@@ -53,15 +71,18 @@ fuzz: $(FUZZ)
 	$(PY) fuzz/run.py --seconds $(SECONDS)
 
 bench: $(BENCH)
-	$(PY) bench/core.py
-	$(PY) bench/dropin.py
+	$(PY) -m bench $(if $(FULL),--full)
 
 docs: $(DEV)
-	@echo 'The documentation is README.md and the Markdown in docs/. Running its examples.'
+	$(SITE)
 	$(PY) -bb -m pytest README.md docs
 
+walk: $(WALK)
+	$(SITE)
+	$(PY) docs/walk.py
+
 clean:
-	rm -rf '$(VENV)' .venv .venv-* build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf '$(VENV)' .venv .venv-* build dist docs/_build *.egg-info .coverage .coverage.* htmlcov
 	rm -rf .interop .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -83,4 +104,8 @@ $(BENCH): pyproject.toml | $(VENV)/pyvenv.cfg
 
 $(FUZZ): pyproject.toml | $(VENV)/pyvenv.cfg
 	$(PIP) -e '.[fuzz]'
+	@touch $(PLAIN) $@
+
+$(WALK): pyproject.toml | $(VENV)/pyvenv.cfg
+	$(PIP) -e '.[walk]'
 	@touch $(PLAIN) $@

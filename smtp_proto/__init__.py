@@ -39,7 +39,7 @@ from ._errors import (
 )
 from ._extension_commands import Burl, Etrn, XClient, XForward
 from ._features import Features
-from ._limits import Limits, Timer
+from ._limits import Limits, Quota, Timer
 from ._parameter_table import DeliverBy, OriginalRecipient, Parameter, ValidSince
 from ._parameters import Parameters, register_parameter
 from ._proxy import ProxyHeader
@@ -91,6 +91,7 @@ __all__ = [
     "ProxyHeader",
     "ProxyReader",
     "Quit",
+    "Quota",
     "RawReply",
     "Rcpt",
     "Refused",

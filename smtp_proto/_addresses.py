@@ -8,6 +8,7 @@ different domains in one address are how mail is stolen, so there is only this o
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Self, TypeVar
 
 from . import _grammar
@@ -20,7 +21,7 @@ _MAX_DOMAIN = 255
 _P = TypeVar("_P", bound="Path")
 
 _new_str = str.__new__
-_plain = _grammar.PLAIN_MAILBOX
+_plain, _plain_lines = _grammar.PLAIN_MAILBOX, _grammar.PLAIN_MAILBOXES
 _QUOTED_PAIR = re.compile(r"\\(.)")
 
 
@@ -119,6 +120,19 @@ def _new(cls: type[_P], text: str, at: int) -> _P:
     path._route = ()
     path._is_ascii = True
     return path
+
+
+def are_plain(addresses: Sequence[str]) -> bool:
+    """Whether each of these, at least one, is a `Path` that is ASCII, and has a domain and no route.
+
+    False for some that are: quoted local parts, address literals, and what is longer than a domain may be.
+    """
+    lines = "\n".join(addresses)
+    return (
+        (len(lines) <= _MAX_DOMAIN or max(map(len, addresses)) <= _MAX_DOMAIN)
+        and lines.count("\n") == len(addresses) - 1
+        and _plain_lines.fullmatch(lines) is not None
+    )
 
 
 def xtext_encode(text: str, *, utf8: bool = False) -> str:

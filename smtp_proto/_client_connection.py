@@ -20,9 +20,10 @@ from ._commands import (
     Rcpt,
 )
 from ._connection import CLOSED, NEED_DATA, NO_FEATURES, PAUSED, Signal, name
+from ._envelope import Envelope
 from ._errors import LocalProtocolError, ProtocolError
 from ._extension_commands import Burl, XClient
-from ._replies import Hello, Reply, Successes
+from ._replies import Hello, Reply, Successes, successes_to
 from ._state import Opening, State
 
 
@@ -36,9 +37,9 @@ class ClientConnection(ClientSending):
         conn.data_to_send()                       # b"EHLO client.example\\r\\n"
 
     `features`: somebody else has read the greeting and the answer to EHLO, which offered these; the
-    connection begins `READY`. `tls`: TLS was there from the start. `line_ends`: what becomes of bare CR
-    and LF in a message. `allow_nul`: send NUL in a message, which RFC 5321 forbids. `strict_replies`:
-    take no bare LF for the end of a reply's line, as most clients do.
+    connection begins `READY`. `tls`: TLS was there from the start. `line_ends`: what becomes of bare CR and
+    LF in a message, `LineEnds.NORMALIZE` or `LineEnds.STRICT`. `allow_nul`: send NUL in a message, which
+    RFC 5321 forbids. `strict_replies`: take no bare LF for the end of a reply's line, as most clients do.
     """
 
     __slots__ = ()
@@ -58,6 +59,7 @@ class ClientConnection(ClientSending):
             if successes is not None:
                 self._group = None
                 return successes
+            self._unfold()
         pending = self._pending
         to, since = pending[0] if pending else _NOTHING
         try:
@@ -99,18 +101,26 @@ class ClientConnection(ClientSending):
 
     def _join(self, group: Sequence[Command]) -> Successes | None:
         """What answers all of the group, if it has come and says yes; else nothing is taken."""
-        pending = self._pending
-        if (
-            len(pending) != len(group)  # something else was said, or answered
-            or pending[-1][1] > self._buffer.end - len(self._buffer.octets)
-            or not self._replies.skip_successes(self._buffer, len(group), type(group[-1]) is Data)
-        ):
+        pending, buffer = self._pending, self._buffer
+        first, since = pending[0]
+        asks_for_data = first is group or type(group[-1]) is Data
+        if (first is not group and len(pending) != len(group)) or since > buffer.end - len(buffer.octets):
+            return None  # something else was said besides, or the answers began before the group was said
+        if not self._replies.skip_successes(buffer, len(group), asks_for_data):
             return None
-        self._machine.follow(self._predicted)
         pending.clear()
-        if type(group[-1]) is Data:
-            self._begin_data()
-        return Successes(to=group)
+        self._machine.follow(self._predicted)
+        if asks_for_data:
+            self._body = body = self._data_writer
+            body.begin()
+        return successes_to(group)
+
+    def _unfold(self) -> None:
+        """An envelope that was said as one is answered command by command."""
+        envelope, since = self._pending[0]
+        if type(envelope) is Envelope:
+            self._pending.popleft()
+            self._pending.extend((command, since) for command in envelope)
 
     def fail(self) -> None:
         super().fail()
@@ -172,7 +182,7 @@ class ClientConnection(ClientSending):
             self._learn_features(reply.features if isinstance(reply, Hello) else NO_FEATURES)
 
     def _learn_auth(self, to: Command, reply: Reply) -> None:
-        self.authenticated = reply.code == 235
+        self.authenticated: bool = reply.code == 235
         self._challenges += reply.code == 334
         if self._challenges > self.limits.auth_challenges:
             raise LocalProtocolError(f"more than {self.limits.auth_challenges} challenges")
@@ -186,11 +196,8 @@ class ClientConnection(ClientSending):
 
     def _learn_data(self, to: Command, reply: Reply) -> None:
         if reply._code == 354:
-            self._begin_data()
-
-    def _begin_data(self) -> None:
-        self._body = self._data_writer
-        self._data_writer.begin()
+            self._body = body = self._data_writer
+            body.begin()
 
     def _close(self) -> None:
         self._machine.closed()

@@ -75,8 +75,8 @@ class StartTLS(Command):
 class Auth(Command):
     """AUTH: opens a SASL exchange (RFC 4954 4).
 
-    `mechanism` in upper case; `initial_response`: the octets before base64, `b""` for an empty
-    response, None for none.
+    `mechanism`: its name; it becomes upper case. `initial_response`: the octets before base64, `b""` for an
+    empty response, None for none.
     """
 
     __slots__ = ("_initial_response", "_mechanism")
@@ -110,10 +110,10 @@ class AuthResponse(Command):
 
 
 class Mail(Command):
-    """MAIL FROM: opens a mail transaction (RFC 5321 4.1.1.2).
+    """MAIL: opens a mail transaction (RFC 5321 4.1.1.2).
 
-    `reverse_path` is a `Path` or an addr-spec, `""` for the null path. `parameters` maps names to
-    values: `{"SIZE": 1000, "BODY": "8BITMIME", "SMTPUTF8": True}`; see `PARAMETERS` for their types.
+    `reverse_path`: a `Path` or an addr-spec, `""` for the null path. `parameters`: names to values, such as
+    `{"SIZE": 1000, "BODY": "8BITMIME", "SMTPUTF8": True}`; the page on extensions tells their types.
     """
 
     __slots__ = ("_parameters", "_reverse_path")
@@ -142,9 +142,9 @@ def received_mail(path: Path, parameters: Parameters) -> Mail:
 
 
 class Rcpt(Command):
-    """RCPT TO: names one recipient (RFC 5321 4.1.1.3).
+    """RCPT: names one recipient (RFC 5321 4.1.1.3).
 
-    `forward_path` is a `Path` or an addr-spec, or `postmaster` alone; `parameters` as with `Mail`.
+    `forward_path`: a `Path` or an addr-spec, or `postmaster` alone. `parameters`: as with `Mail`.
     """
 
     __slots__ = ("_forward_path", "_parameters")
@@ -189,7 +189,7 @@ class Data(Command):
 
 
 class Bdat(Command):
-    """BDAT: a chunk of `size` octets follows at once; `last` says that it ends the message (RFC 3030).
+    """BDAT: a chunk of `size` octets follows at once; `last` says that it ends the message (RFC 3030 2).
 
     Sent as `Bdat`, then `MessageData` of `size` octets in all, and `EndOfMessage` if `last`. At a
     server, `refusal` is the reply that it must give when the octets are in, as with `EndOfMessage`.
@@ -214,13 +214,15 @@ class Bdat(Command):
 class MessageData(Command):
     """A piece of the message's body: octets as they were written, before dots are stuffed.
 
-    How a body is cut into pieces means nothing.
+    How a body is cut into pieces means nothing. After DATA a client may give it any line ends: see
+    `ClientConnection`. At a server its lines end in CRLF, unless `LineEnds.PRESERVE` was asked for.
     """
 
     __slots__ = ("_data",)
     _fields = ("data",)
 
     data: bytes = field("_data")
+    """The octets; `repr` shows only how many there are."""
 
     def __init__(self, *, data: bytes) -> None:
         if type(data) is not bytes:
@@ -275,6 +277,7 @@ class _Argument(Command):
     _fields = ("argument", "smtputf8")
 
     argument: str = field("_argument")
+    """Whom or what it asks for: any text without control characters, as the server understands it."""
     smtputf8: bool = field("_smtputf8")
     """Whether the argument may be beyond ASCII, and the reply too (RFC 6531 3.7.4.2)."""
 
@@ -305,6 +308,7 @@ class _OptionalArgument(Command):
     _fields = ("argument",)
 
     argument: str | None = field("_argument")
+    """What stands behind the verb, a text without control characters; None if nothing does."""
 
     def __init__(self, *, argument: str | None = None) -> None:
         if argument is not None:
@@ -329,8 +333,9 @@ class Noop(_OptionalArgument):
 class UnknownCommand(Command):
     """A command that this library does not know: a private extension, or a slip.
 
-    A client may send it too; it is then followed by a reply and changes no state. `name` is the verb
-    in upper case; a verb that this library knows is refused, for its effect would be overlooked.
+    A client may send it too; it is then followed by a reply and changes no state. `name`: the verb; it
+    becomes upper case. `argument`: what stands behind it, or None. Raises `LocalProtocolError` for a verb
+    that this library knows, whose effect would be overlooked.
     """
 
     __slots__ = ("_argument", "_name")
@@ -370,25 +375,8 @@ class MalformedCommand(Command):
 
 
 KNOWN_VERBS = frozenset(
-    [
-        "EHLO",
-        "HELO",
-        "LHLO",
-        "STARTTLS",
-        "AUTH",
-        "ETRN",
-        "BURL",
-        "XCLIENT",
-        "XFORWARD",
-        "MAIL",
-        "RCPT",
-        "DATA",
-        "BDAT",
-        "RSET",
-        "VRFY",
-        "EXPN",
-        "HELP",
-        "NOOP",
-        "QUIT",
-    ]
-)
+    (
+        "EHLO", "HELO", "LHLO", "STARTTLS", "AUTH", "ETRN", "BURL", "XCLIENT", "XFORWARD", "MAIL", "RCPT",
+        "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT",
+    )
+)  # fmt: skip

@@ -72,6 +72,7 @@ class Connection:
     features: Features
     """What the server offered in its last answer to EHLO; empty before, after HELO, and after STARTTLS."""
     limits: Limits
+    """What the peer may not exceed."""
     quota: Quota
     """What is left of the limits that the server offered."""
 
@@ -121,7 +122,9 @@ class Connection:
         if self._eof and data:
             raise LocalProtocolError("octets after the end of file")
         self._eof = not data
-        self._buffer.append(data)
+        buffer = self._buffer
+        buffer.octets += data  # what `append` does, without the call
+        buffer.end += len(data)
 
     @property
     def trailing_data(self) -> bytes:

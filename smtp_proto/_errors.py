@@ -32,8 +32,8 @@ class SMTPError(Exception):
 class ProtocolError(SMTPError):
     """Somebody broke the rules of the protocol.
 
-    `code` and `enhanced` are the reply code and the enhanced status code with which a server
-    answers such a fault (RFC 5321 4.2.2, RFC 3463).
+    `code`, `enhanced`: the reply code and the enhanced status code with which a server answers such a fault
+    (RFC 5321 4.2.2, RFC 3463).
     """
 
     def __init__(self, message: str, *, code: int = 501, enhanced: str = "5.5.4") -> None:
@@ -43,14 +43,17 @@ class ProtocolError(SMTPError):
 
 
 class LocalProtocolError(ProtocolError):
-    """The caller asked for something illegal. Nothing was changed and nothing was queued."""
+    """The caller asked for something illegal. Nothing was changed and nothing was queued.
+
+    `code`, `enhanced`: as for `ProtocolError`.
+    """
 
 
 class RemoteProtocolError(ProtocolError):
     """The peer did something illegal; nothing more can be read from this connection.
 
-    `reply` is what a server should send before it closes; None where there is nothing to say.
-    `command` is the command, if any, whose answer could not be understood.
+    `reply`: what a server should send before it closes; None where there is nothing to say. `command`: the
+    command, if any, whose answer could not be understood. `code`, `enhanced`: as for `ProtocolError`.
     """
 
     def __init__(
@@ -70,12 +73,12 @@ class RemoteProtocolError(ProtocolError):
 class Refused(SMTPError):
     """The server refused the command on which an operation depends.
 
-    `reply` is what it said; `command` is what it was asked, None where it refused the connection.
+    `reply`: what it said. `command`: an attribute, what it was asked; None where it refused the connection.
     """
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
-        self.command = reply.to
+        self.command: Command | None = reply.to
         asked = "the connection" if reply.to is None else type(reply.to).__name__
         super().__init__(f"{asked} was refused: {reply}")
 
@@ -89,7 +92,10 @@ def _refused(cls: type[Refused], reply: Reply, command: Command | None) -> Refus
 
 
 class NotOffered(SMTPError):
-    """The server does not offer the extension `keyword` (as in its EHLO reply)."""
+    """The server does not offer an extension that the operation needs.
+
+    `keyword`: its name as in the answer to EHLO, such as `SMTPUTF8`. `why`: who needs it, for the text.
+    """
 
     def __init__(self, keyword: str, why: str) -> None:
         super().__init__(f"the server does not offer {keyword}: {why}")
@@ -104,8 +110,10 @@ class ConnectionLost(SMTPError):
     """The connection broke in the middle of an operation; `__cause__` says how.
 
     `result`: what is known of the message that was being sent, the same `SendResult` that the operation
-    would have returned; None for other operations. `results`: the same of many messages. `sending`: only
-    sending failed, and what the peer said before may still be read.
+    would have returned; None for other operations. `sending`: only sending failed, and what the peer said
+    before may still be read.
+
+    The attribute `results` is the same of many messages, a list.
     """
 
     def __init__(self, message: str, *, result: SendResult | None = None, sending: bool = False) -> None:

@@ -42,7 +42,7 @@ class Burl(Command):
     """BURL: a piece of the message is what the server finds at `url` (RFC 4468).
 
     A chunk without octets of its own: sent as `Burl`, and `EndOfMessage` if `last`. At a server, `refusal` is
-    the reply that it must give, because a chunk before was refused.
+    the reply that it must give, because a chunk before was refused. `url`: an absolute URI in ASCII.
     """
 
     __slots__ = ("_last", "_refusal", "_url")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from . import _grammar
 from ._errors import LocalProtocolError
-from ._message import FrozenMapping
+from ._message import FrozenMapping, field
 
 
 class Features(FrozenMapping[tuple[str, ...]]):
@@ -22,7 +22,8 @@ class Features(FrozenMapping[tuple[str, ...]]):
 
     __slots__ = ("_size",)
 
-    _size: int | None
+    size: int | None = field("_size")
+    """The largest message in octets (RFC 1870); None where the server does not tell, or says 0."""
 
     def __init__(self, offered: Mapping[str, Iterable[str]] | None = None) -> None:
         items: dict[str, tuple[str, ...]] = {}
@@ -37,6 +38,7 @@ class Features(FrozenMapping[tuple[str, ...]]):
                 raise LocalProtocolError(f"not an EHLO line (RFC 5321 4.1.1.1): {words!r}")
             items[keyword.upper()] = words[1:]
         super().__init__(items)
+        self._read_size()
 
     @classmethod
     def from_lines(cls, lines: Iterable[str]) -> Features:
@@ -59,21 +61,17 @@ class Features(FrozenMapping[tuple[str, ...]]):
             items[keyword] = words
         features = cls.__new__(cls)
         dict.update(features, items)
+        features._read_size()
         return features
+
+    def _read_size(self) -> None:
+        words = self.get("SIZE")
+        self._size: int | None = _grammar.first_number(words) or None if words else None
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The lines of an EHLO reply that say this, without codes."""
         return tuple(" ".join((keyword, *words)) for keyword, words in self.items())
-
-    @property
-    def size(self) -> int | None:
-        """The largest message in octets (RFC 1870); None where the server does not tell, or says 0."""
-        try:
-            return self._size
-        except AttributeError:  # it is asked for with each message, and read once
-            self._size = _grammar.first_number(self.get("SIZE", ())) or None
-            return self._size
 
     @property
     def auth(self) -> tuple[str, ...]:

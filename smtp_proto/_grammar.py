@@ -81,7 +81,11 @@ _MAILBOX = rb"(?P<local>%b|%b)@(?P<domain>%b|%b)" % (
 )
 
 # The commonest form of it, as text: an ASCII Dot-string at an ASCII Domain, of any length.
-PLAIN_MAILBOX = Rule((rb"(%b)@%b" % (_DOT_STRING, _DOMAIN)).replace(_UTF8, b"").decode("ascii"))
+_PLAIN = (rb"(%b)@%b" % (_DOT_STRING, _DOMAIN)).replace(_UTF8, b"").decode("ascii")
+PLAIN_MAILBOX = Rule(_PLAIN)
+
+# Several such, each on a line of its own, for one look at all of them.
+PLAIN_MAILBOXES = Rule(rf"{_PLAIN}(?:\n{_PLAIN})*+")
 
 # Path = "<" [ A-d-l ":" ] Mailbox ">";  A-d-l = At-domain *( "," At-domain )   (RFC 5321 4.1.2)
 # Reverse-path = Path / "<>";  Forward-path = Path, or "<Postmaster>" in a RCPT command (4.1.1.3)
@@ -154,7 +158,7 @@ LINES_OF_REPLY = re.compile(
 )
 
 # As many of one line as say yes, and one that asks for the message behind them.
-SUCCESSES = re.compile(rb"(?:2[0-9][0-9](?: [^\r\n\0]*+|)\r\n)*+(354(?: [^\r\n\0]*+|)\r\n)?+")
+SUCCESSES = re.compile(rb"(?:2[0-9][0-9](?: [^\r\n\0]*+)?+\r\n)*+(354(?: [^\r\n\0]*+)?+\r\n)?+")
 
 # xtext = *( xchar / hexchar );  xchar = %d33-42 / %d44-60 / %d62-126                 (RFC 3461 4)
 # hexchar = "+" 2(%x30-39 / %x41-46); lower case is taken, as everywhere.

@@ -56,7 +56,8 @@ UNLIMITED = 10**6
 class Quota:
     """What a session has used of the limits that its server announced (RFC 9422 4), the same at both ends.
 
-    A command counts when it is said, whatever the answer. No server that keeps to its own word takes more.
+    Connections count by themselves: `conn.quota`. A command counts when it is said, whatever the answer. No
+    server that keeps to its own word takes more.
     """
 
     __slots__ = ("_domains", "_mails", "_rcpts", "limits")
@@ -71,7 +72,9 @@ class Quota:
         self._domains: set[str] = set()
 
     def left(self, name: str) -> int:
-        """How much of MAILMAX, RCPTMAX or RCPTDOMAINMAX is left; `UNLIMITED` without such a limit."""
+        """How much of the limit `name` (MAILMAX, RCPTMAX or RCPTDOMAINMAX) is left; 10**6, more than any
+        server can announce, if there is no such limit.
+        """
         limit = self.limits.get(name)
         if limit is None:
             return UNLIMITED
@@ -79,7 +82,7 @@ class Quota:
         return limit - used[name]
 
     def has_met(self, domain: str | None) -> bool:
-        """Whether another recipient at this domain is nothing new."""
+        """Whether another recipient at `domain` is nothing new. None: one without a domain."""
         return domain is None or domain.lower() in self._domains
 
     def count_mail(self) -> None:
@@ -92,7 +95,7 @@ class Quota:
         self._rcpts = 0
 
     def count_rcpt(self, domain: str | None) -> None:
-        """Another RCPT, at this domain. Raises `LocalProtocolError` if that is one too many."""
+        """Another RCPT, at `domain`. Raises `LocalProtocolError` if that is one too many."""
         is_new = not self.has_met(domain)
         for name, is_counted in (("RCPTMAX", True), ("RCPTDOMAINMAX", is_new)):
             if is_counted and self.left(name) <= 0:

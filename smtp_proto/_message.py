@@ -9,10 +9,13 @@ recipient, of values that were judged already, is made by a function that stands
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import attrgetter
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeAlias, TypeVar
 
 _V = TypeVar("_V")
+
+_Refusal: TypeAlias = Callable[..., NoReturn]
 
 
 def field(slot: str) -> Any:
@@ -68,8 +71,14 @@ class FrozenMapping(dict[str, _V]):
     def _refuse(self, *arguments: object, **named: object) -> NoReturn:
         raise TypeError(f"{type(self).__name__} cannot change")
 
-    __setitem__ = __delitem__ = __ior__ = _refuse
-    clear = pop = popitem = setdefault = update = _refuse
+    __setitem__: _Refusal = _refuse
+    __delitem__: _Refusal = _refuse
+    __ior__: _Refusal = _refuse
+    clear: _Refusal = _refuse
+    pop: _Refusal = _refuse
+    popitem: _Refusal = _refuse
+    setdefault: _Refusal = _refuse
+    update: _Refusal = _refuse
 
     # To mypy a dict has no hash, and gets none back: this one cannot change.
     def __hash__(self) -> int:  # type: ignore[override]

@@ -17,10 +17,12 @@ ParameterValue: TypeAlias = Any
 
 
 class OriginalRecipient(NamedTuple):
-    """The value of ORCPT (RFC 3461 4.2): an address and its type, `rfc822` or `utf-8`."""
+    """The value of ORCPT (RFC 3461 4.2): the recipient as the sender of the message first named it."""
 
     type: str
+    """The kind of address: `rfc822`, or `utf-8` (RFC 6533 3)."""
     address: str
+    """The address as text; what the wire needs encoded is encoded when it is written."""
 
 
 class DeliverBy(NamedTuple):

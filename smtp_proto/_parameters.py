@@ -22,7 +22,8 @@ _NO_VALUE = (ValueError, TypeError, AttributeError, LookupError)
 class Parameters(FrozenMapping[ParameterValue]):
     """The parameters of one MAIL or RCPT: name, in upper case, to its typed value.
 
-    Built from a mapping for the command `verb`; raises `LocalProtocolError` for what cannot be written.
+    `verb`: the command, MAIL or RCPT. `given`: names to values. Raises `LocalProtocolError` for what cannot
+    be written, or is given twice.
     """
 
     __slots__ = ("_text", "_verb")
@@ -58,7 +59,7 @@ class Parameters(FrozenMapping[ParameterValue]):
 
 
 def register_parameter(parameter: Parameter) -> None:
-    """Teach this process a parameter that it does not know, for both roles.
+    """Teach this process the `parameter`, which it does not know, for both roles.
 
         register_parameter(Parameter("XCOST", "MAIL", "XBILLING", lambda octets: int(octets or b""), str))
 

@@ -41,11 +41,11 @@ class ProxyHeader(Message):
 
     `version`: 1 (a line of text) or 2 (binary). `transport`: `TCP4`, `TCP6` or `UNKNOWN`; in version 2 also
     `UDP4`, `UDP6`, `UNIX`, `UNIXGRAM` (datagrams), and `LOCAL`: the proxy speaks for itself, to see whether
-    the server is well. `source` and `destination`: the client, and what it connected to: host and port; the
-    path of a Unix socket (in UTF-8, other octets as lone surrogates; empty if it has none, behind a NUL if it
-    is abstract); None for `UNKNOWN` and `LOCAL`. An IPv6 address is kept in its shortest form. `tlvs`: what
-    else version 2 has to say, pairs of type and octets, in their order; if one has type 3, the header's
-    CRC32C, whatever four octets are given become the right ones.
+    the server is well. `source`, `destination`: the client, and what it connected to: host and port; the
+    path of a Unix socket (in UTF-8, other octets as lone surrogates; empty if it has none, behind a NUL if
+    it is abstract); None for `UNKNOWN` and `LOCAL`. An IPv6 address is kept in its shortest form. `tlvs`:
+    what else version 2 has to say, pairs of type and octets, in their order; if one has type 3, the
+    header's CRC32C, whatever four octets are given become the right ones.
 
     Raises `LocalProtocolError` for what cannot be written.
     """

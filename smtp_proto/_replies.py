@@ -26,14 +26,15 @@ class NamedMailbox(NamedTuple):
     name: str
     """The user's name, and whatever else stands in front; may be empty."""
     path: Path
+    """The mailbox."""
 
 
 class Reply(Message):
     """A reply: `Reply(code=550, text="5.1.1 no such user")`, or with `lines` for several lines.
 
-    `code` is 200 to 599. `lines` are the texts without code; `enhanced` is the enhanced status code
-    (RFC 2034, 3463) as text, such as "5.1.1": given apart, or taken off the text where one stands in
-    front. It must be of the code's class, so a 3yz has none.
+    `code`: 200 to 599. `text`: the only line, without code. `lines`: the texts of several lines.
+    `enhanced`: the enhanced status code (RFC 2034 3, RFC 3463) as text, such as `5.1.1`: given apart, or
+    taken off the text where one stands in front. It must be of the code's class, so a 3yz has none.
 
     Undecodable octets of a received text are lone surrogates, as with `surrogateescape`; control
     characters other than CR, LF and NUL are kept: escape before you log.
@@ -173,7 +174,11 @@ def split_enhanced(code: int, lines: tuple[str, ...]) -> tuple[str | None, tuple
 
 
 class Greeting(Reply):
-    """220, which opens the session: the server's name and any text (RFC 5321 4.2)."""
+    """220, which opens the session (RFC 5321 4.2).
+
+    `domain`: the server's name. `text`: what stands behind it. `lines`: all lines as they are, instead of
+    these two. `code`: 220; every other opening is a plain `Reply`.
+    """
 
     __slots__ = ()
     _fields = ("code", "lines")
@@ -198,7 +203,13 @@ class Greeting(Reply):
 
 
 class Hello(Reply):
-    """The positive answer to EHLO or LHLO: the server's name, and what it offers (RFC 5321 4.1.1.1)."""
+    """The positive answer to EHLO or LHLO: the server's name, and what it offers (RFC 5321 4.1.1.1).
+
+    `domain`, `text`: the words of the first line. `features`: what is offered. `lines`: all lines as they
+    are, instead of these three. `code`: 250, or another 2yz.
+
+    Raises `LocalProtocolError` for both at once, and for another code.
+    """
 
     __slots__ = ("_features",)
     _fields = ("code", "lines")
@@ -230,7 +241,7 @@ class Hello(Reply):
 
 
 class AuthChallenge(Reply):
-    """334: the server's next word in a SASL exchange (RFC 4954 4); `data` before base64."""
+    """334: the server's next word in a SASL exchange (RFC 4954 4). `data`: its octets before base64."""
 
     __slots__ = ("_data",)
     _fields = _secret = ("data",)
@@ -257,6 +268,16 @@ class Successes(Message):
 
     def __init__(self, *, to: Sequence[Command]) -> None:
         self._to = to
+
+
+_new_successes = Successes.__new__
+
+
+def successes_to(commands: Sequence[Command]) -> Successes:
+    """`Successes(to=commands)`."""
+    successes = _new_successes(Successes)
+    successes._to = commands
+    return successes
 
 
 def decode_base64(octets: bytes) -> bytes:

@@ -40,13 +40,15 @@ class ServerConnection(Connection):
 
         conn = ServerConnection()
         conn.send(Greeting(domain="mx.example"))
-        conn.receive_data(b"EHLO client.example\r\n")
+        conn.receive_data(b"EHLO client.example\\r\\n")
         conn.next_event()                         # Ehlo
         conn.send(Hello(domain="mx.example", features=Features({"PIPELINING": ()})))
 
-    What the last `Hello` offered is what clients may use. `line_ends`: what becomes of a message with
-    bare CR or LF. `accept_bare_lf`: take LF alone for the end of a command, as many servers do; a
-    relay in front that does not is then open to smuggling.
+    What the last `Hello` offered is what clients may use.
+
+    `tls`: TLS was there from the start. `line_ends`: what becomes of a message with bare CR or LF.
+    `accept_bare_lf`: take LF alone for the end of a command, as many servers do; a relay in front that does
+    not is then open to smuggling.
     """
 
     __slots__ = (
@@ -359,7 +361,7 @@ class ServerConnection(Connection):
             self._learn_features(reply.features if isinstance(reply, Hello) else NO_FEATURES)
 
     def _settle_auth(self, command: Command, reply: Reply) -> None:
-        self.authenticated = reply.code == 235
+        self.authenticated: bool = reply.code == 235
 
     def _reset(self) -> None:
         """Forget all that belongs to a transaction; every way out of one leads through here."""

@@ -52,9 +52,9 @@ Nothing outside this file assigns a state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from ._commands import (
     Auth,
@@ -86,7 +86,7 @@ class State(Enum):
     """Where a session is."""
 
     # States are the keys of every look-up here, and Enum's own hash is written in Python.
-    __hash__ = object.__hash__
+    __hash__: ClassVar[Callable[[object], int]] = object.__hash__
 
     GREETING = "greeting"
     """Connected; the server has not greeted yet."""
@@ -241,6 +241,8 @@ _SUCCESS: Mapping[State, Mapping[type[Command], State]] = {
     state: {kind: _success(state, kind) for kind in row} for state, row in TABLE.items()
 }
 
+_AFTER_ENVELOPE = _SUCCESS[_SUCCESS[_SUCCESS[State.READY][Mail]][Rcpt]][Data]
+
 
 class Machine:
     """One walk through the table."""
@@ -270,6 +272,10 @@ class Machine:
     def succeed(self, kind: type[Command]) -> None:
         """Take for granted that a command of this kind, which is allowed, was answered well."""
         self.state = _SUCCESS[self.state][kind]
+
+    def succeed_with_envelope(self) -> None:
+        """The same for MAIL, RCPT and DATA, where MAIL is allowed."""
+        self.state = _AFTER_ENVELOPE
 
     def follow(self, predicted: Machine) -> None:
         """All that was outstanding was answered well, as `predicted` took for granted."""

@@ -27,6 +27,7 @@ from ._commands import (
     UnknownCommand,
     Vrfy,
 )
+from ._envelope import Envelope
 from ._extension_commands import Burl, Etrn, XClient, XForward
 from ._replies import Reply
 
@@ -78,6 +79,13 @@ def _rcpt(command: Rcpt) -> bytes:
     path = command._forward_path
     words = ("RCPT TO:<", path.with_route if path._route else path, ">", command._parameters._text, "\r\n")
     return "".join(words).encode()
+
+
+def write_plain_envelope(envelope: Envelope) -> bytes:
+    """MAIL, RCPT for each recipient and DATA, as the commands of a plain envelope are written."""
+    size = "" if envelope.size is None else f" SIZE={envelope.size}"
+    to = ">\r\nRCPT TO:<".join(envelope.recipients)
+    return f"MAIL FROM:<{envelope.sender}>{size}\r\nRCPT TO:<{to}>\r\nDATA\r\n".encode()
 
 
 def _bdat(command: Bdat) -> bytes:

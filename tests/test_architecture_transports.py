@@ -148,7 +148,7 @@ def test_blocking_sockets_load_no_other_machinery() -> None:
     loaded = loaded_by("import smtp_transports.blocking")
     assert {"ssl", "socket", "smtp_transports._run"} <= loaded
     assert not loaded & {"asyncio", "trio", "gevent", "rich", "smtp_transports.cli"}
-    assert not loaded & {"email", "smtp_transports.messages"}
+    assert not loaded & {"email", "logging", "secrets", "smtp_transports.messages"}
 
 
 def test_the_core_knows_no_transport() -> None:

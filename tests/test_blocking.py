@@ -246,12 +246,6 @@ def test_the_layers_below_can_be_used_alone() -> None:
             assert client.send_message("", [RECIPIENT], MESSAGE).all_accepted
 
 
-def test_nagle_waits_on_neither_side() -> None:
-    with serving(Discard()) as (server, connect_to), connect_to() as client:
-        for driver in (client._driver, *server._sessions):
-            assert driver.stream.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
 def test_a_client_can_choose_where_it_calls_from() -> None:
     peers = []
 

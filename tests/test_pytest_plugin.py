@@ -903,6 +903,14 @@ def test_the_example_and_the_page(tmp_path: Path) -> None:
     assert result == "14 passed", said
 
 
+def test_the_test_on_the_first_page_passes(tmp_path: Path) -> None:
+    blocks = re.findall(r"(?ms)^```python\n(.*?)^```$", (ROOT / "docs/start.md").read_text("utf-8"))
+    (block,) = (block for block in blocks if "(smtp_server)" in block)
+    (tmp_path / "test_page.py").write_text(block)
+    said, result = run_pytest(tmp_path)
+    assert result == "1 passed", said
+
+
 def test_the_page_names_all_there_is() -> None:
     named = set(re.findall(r"[`(]([a-z_]+)[`(=)]", PAGE.read_text("utf-8")))
     public = {name for name in dir(AsyncSMTPServer) if name[0] != "_"}

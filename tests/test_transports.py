@@ -99,6 +99,39 @@ def forms(loop: Loop, body: bytes) -> list[Any]:
     return [*all_of_them, later(body), LaterFile(body)] if loop.is_async else all_of_them
 
 
+@over(*LOOPS)
+def test_nagle_waits_on_neither_side(loop: Loop) -> None:
+    async def scene() -> None:
+        async with loop.serving(Discard(), "tcp") as (server, there), loop.connect(**there) as client:
+            for driver in (client._driver, *server._sessions):
+                assert driver.stream.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    loop.run(scene)
+
+
+@over("asyncio", "uvloop", "trio")
+def test_nagle_does_not_wait_on_a_socket_that_does_not_know_that_it_is_tcp(loop: Loop) -> None:
+    async def scene() -> None:
+        async with loop.serving(Discard(), "tcp") as (_, there):
+            own = socket.socket()
+            own.connect((there["host"], there["port"]))
+            async with loop.connect(sock=own) as client:
+                assert client._driver.stream.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    loop.run(scene)
+
+
+@over("asyncio")
+def test_a_client_that_comes_while_the_server_goes_is_no_error(loop: Loop) -> None:
+    async def scene() -> None:
+        async with loop.serving(Discard(), "tcp") as (server, there), loop.connect(**there):
+            with socket.create_connection((there["host"], there["port"])):
+                await loop.breathe()  # the loop sees it, and then is first asked to close
+                await server.close()
+
+    loop.run(scene)
+
+
 @every_way
 @over(*LOOPS)
 def test_both_ends_can_ask_what_tls_they_have(loop: Loop, way: str, tmp_path: Path) -> None:

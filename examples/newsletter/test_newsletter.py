@@ -1,6 +1,6 @@
 """The tests of the newsletter, with a real server instead of a mock: `pytest examples/newsletter`.
 
-Needs nothing but `pip install 'smtp-proto[testing]'`.
+Needs nothing but the extra `testing`.
 """
 
 import smtplib

@@ -37,10 +37,11 @@ def authenticate(
 ) -> Op[Reply]:
     """AUTH with the strongest mechanism that the server offers and the credentials fit; the server's 235.
 
-    `context`: a nonce, the channel bindings that there are, the server's name; what the server offers is
-    added here. `mechanisms`: those that may be used, each by its name or one of your own; see `sasl.choose`.
-    `allow_plaintext`: send the secret itself also without TLS. `ask_token`: the token is asked for
-    (`NextToken`) when it is needed, and once more if the server refuses it.
+    `credentials`: who the client is. `context`: a nonce, the channel bindings that there are, the server's
+    name; what the server offers is added here. `mechanisms`: those that may be used, each by its name or
+    one of your own; see `sasl.choose`. `allow_plaintext`: send the secret itself also without TLS.
+    `ask_token`: the token is asked for (`NextToken`) when it is needed, and once more if the server refuses
+    it.
 
     Raises `NotOffered` if no mechanism is left, `Refused` if the server refuses, `from` what the mechanism
     knows of it; `LocalProtocolError` for credentials that a mechanism cannot say, and `RemoteProtocolError`

@@ -53,8 +53,9 @@ def hello(
     """Introduce the client as `domain`, with TLS by policy; the server's last answer.
 
     EHLO (in LMTP: LHLO); STARTTLS and EHLO again; HELO where EHLO is unknown, unless TLS or, as
-    `needs_esmtp` says, AUTH or another extension is needed. Raises `NotOffered` if TLS is required and
-    not offered, `Refused` if the server refuses.
+    `needs_esmtp` says, AUTH or another extension is needed (RFC 5321 3.2). `starttls`: `required`: nothing
+    goes on without TLS; `opportunistic`: TLS where it is offered; `never`. Raises `NotOffered` if TLS is
+    required and not offered, `Refused` if the server refuses.
     """
     wants_tls = starttls == "required" and not conn.tls
     reply = yield from _introduce(conn, domain, fall_back=not (needs_esmtp or wants_tls))

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from .._addresses import Path
+from .._addresses import Path, are_plain
 from .._body import has_utf8_header
 from .._client_connection import ClientConnection
 from .._commands import Mail, Rcpt, rcpt_to
+from .._envelope import Envelope, plain_envelope
 from .._errors import LocalProtocolError, NotOffered
 from .._features import Features
 from .._limits import UNLIMITED
 from .._parameter_table import ParameterValue
-from .._parameters import (
-    NO_PARAMETERS,
-    Parameters,
-    canonical_parameters,
-    check_parameters,
-    size_alone,
-)
+from .._parameters import NO_PARAMETERS, Parameters, canonical_parameters, check_parameters
 from .._replies import Reply
 from ._result import Outcome, Status
 
@@ -33,7 +28,6 @@ _ONE_FLIGHT = 65536
 
 # So many plain recipients are one group, which stays within its bounds.
 _ONE_GROUP = 90
-_LONGEST_PATH = 256
 
 PIECE = 262144
 """Pieces in which a message given as octets is sent, and the smallest chunk that is not the last."""
@@ -43,6 +37,8 @@ class Prepared:
     """A message that may be sent, for all that is known before anything is said."""
 
     # What is so with nearly every message.
+    is_one_group = False
+    """Whether the envelope is known to be one group, and one transaction."""
     is_binary = False
     in_chunks = False
     in_one_flight = False
@@ -51,34 +47,24 @@ class Prepared:
     given: Sequence[Path] | None = None
     """All recipients as they were given, if some of them are said in another way."""
 
-    def __init__(
-        self,
-        mail: Mail,
-        rcpts: Sequence[Rcpt],
-        body: bytes | None,
-        length: int,
-        share: int,
-        is_one_group: bool,
-    ) -> None:
-        self.mail = mail
-        self.rcpts = rcpts
-        """Those who can be said."""
+    def __init__(self, envelope: Envelope, body: bytes | None, length: int, share: int) -> None:
+        self.envelope = envelope
+        """The sender, and those recipients who can be said."""
+        self.recipients = envelope.recipients
         self.body = body
         """Of a message of text that is one piece, what the server gets; else as it was given."""
         self.length = length
         """How many octets were given."""
         self.share = share
         """How many recipients one transaction takes."""
-        self.is_one_group = is_one_group
-        """Whether MAIL, RCPT for each recipient and DATA are no more than one group takes."""
 
     @property
     def is_split(self) -> bool:
         """Whether it needs more than one transaction."""
-        return len(self.rcpts) > self.share
+        return len(self.recipients) > self.share
 
 
-class _Envelope(NamedTuple):
+class _Addresses(NamedTuple):
     """Sender and recipients, as they can be said to a server."""
 
     sender: Path
@@ -101,68 +87,91 @@ def prepare(
     idna: Callable[[str], str] | None,
 ) -> Prepared:
     """Judge a message, and decide how it is sent. Raises as `send_message`."""
-    if isinstance(recipients, str):
-        recipients = [recipients]
+    recipients = [recipients] if isinstance(recipients, str) else list(recipients)
+    message = None
+    if body is not None and len(body) <= PIECE and not parameters and not conn.quota.limits:
+        message = _prepare_plain(conn, sender, recipients, body)
+    if message is None:
+        message = _prepare_any(conn, sender, recipients, body, size, parameters, allow_8bit, idna)
+    if transfer != "data" or message.is_binary:
+        _choose_transfer(conn.features, transfer, message)
+    return message
+
+
+def _prepare_plain(
+    conn: ClientConnection, sender: str, recipients: list[Any], body: bytes
+) -> Prepared | None:
+    """A message that needs nothing of a server, as most do; None for another."""
+    try:
+        if not recipients or not are_plain([sender, *recipients]):
+            return None
+    except TypeError:  # there is a Rcpt
+        return None
+    text = conn.text_of(body)
+    if not text.isascii():
+        return None
+    features, count, size = conn.features, len(recipients), None
+    if "SIZE" in features:
+        size = len(text)
+        limit = features._size
+        if limit is not None and size > limit:
+            raise _too_large(size, limit)
+    message = Prepared(plain_envelope(sender, recipients, size), text, len(body), count)
+    message.is_one_group = count <= _ONE_GROUP and "PIPELINING" in features
+    return message
+
+
+def _prepare_any(
+    conn: ClientConnection,
+    sender: str,
+    recipients: Sequence[str | Rcpt],
+    body: bytes | None,
+    size: int | None,
+    parameters: Mapping[str, ParameterValue],
+    allow_8bit: bool,
+    idna: Callable[[str], str] | None,
+) -> Prepared:
     rcpts = [rcpt if isinstance(rcpt, Rcpt) else rcpt_to(rcpt) for rcpt in recipients]
     if not rcpts:
         raise LocalProtocolError("a message needs a recipient")
     path = Path(sender)
-    features = conn.features
     given = canonical_parameters("MAIL", parameters) if parameters else NO_PARAMETERS
-    is_binary = bool(given) and given.get("BODY") == "BINARYMIME"
+    is_binary = given.get("BODY") == "BINARYMIME"
     length = 0
     if body is not None:
         size = length = len(body)
         if not is_binary:
             size = conn.size_of(body) if length > PIECE else len(body := conn.text_of(body))
-    is_plain = _is_plain(path, rcpts)
-    can_pipeline = "PIPELINING" in features
-    share = len(rcpts)
-    if conn.quota.limits:
-        share = conn.quota.limits.get("RCPTMAX", share)
-    if is_plain and not given and (body is None or body.isascii()):
-        mail = Mail(reverse_path=path, parameters=_size_parameter(features, size))
-        message = Prepared(mail, rcpts, body, length, share, can_pipeline and len(rcpts) <= _ONE_GROUP)
-    else:
-        envelope = _envelope(conn, path, rcpts, idna)
-        said = _parameters(features, envelope, given, body, size, allow_8bit)
-        mail = Mail(reverse_path=envelope.sender, parameters=said)
-        message = Prepared(mail, envelope.rcpts, body, length, share, is_one_group=False)
-        message.unsaid, message.given = envelope.unsaid, envelope.given
-    if transfer != "data" or is_binary:
-        message.is_binary = is_binary
-        message.in_chunks = _is_in_chunks(features, transfer, body, is_binary)
-        message.in_one_flight = (
-            message.in_chunks and can_pipeline and body is not None and length <= _ONE_FLIGHT
-        )
+    addresses = _addresses(conn, path, rcpts, idna)
+    said = _parameters(conn.features, addresses, given, body, size, allow_8bit)
+    mail = Mail(reverse_path=addresses.sender, parameters=said)
+    share = conn.quota.limits.get("RCPTMAX", len(rcpts))
+    message = Prepared(Envelope(mail, addresses.rcpts), body, length, share)
+    message.unsaid, message.given = addresses.unsaid, addresses.given
+    message.is_binary = is_binary
     if body is None and message.is_split:
         raise LocalProtocolError(f"the body is read once, and the server takes {share} recipients at a time")
     return message
 
 
-def _is_plain(sender: Path, rcpts: Sequence[Rcpt]) -> bool:
-    """Whether addresses are ASCII, and as long as RFC 5321 4.5.3.1.3 has them, and come alone."""
-    for rcpt in rcpts:
-        path = rcpt._forward_path
-        if rcpt._parameters or not path._is_ascii or len(path) > _LONGEST_PATH or path._route:
-            return False
-    return sender._is_ascii and len(sender) <= _LONGEST_PATH and not sender._route
-
-
-def _is_in_chunks(features: Features, transfer: Transfer, body: bytes | None, is_binary: bool) -> bool:
-    if transfer == "data" and is_binary:
+def _choose_transfer(features: Features, transfer: Transfer, message: Prepared) -> None:
+    if transfer == "data":
         raise LocalProtocolError("a BINARYMIME message needs BDAT (RFC 3030 3)")
-    if transfer == "auto" and not is_binary:
-        can = "CHUNKING" in features and "PIPELINING" in features
-        return can and body is not None and len(body) <= _ONE_FLIGHT
-    if transfer != "data" and "CHUNKING" not in features:
+    can_pipeline, can_chunk = "PIPELINING" in features, "CHUNKING" in features
+    is_small = message.body is not None and message.length <= _ONE_FLIGHT
+    if transfer == "auto" and not message.is_binary:
+        message.in_chunks = can_chunk and can_pipeline and is_small
+    elif not can_chunk:
         raise NotOffered("CHUNKING", "the message is to be sent in chunks")
-    return transfer != "data"
+    else:
+        message.in_chunks = True
+    message.in_one_flight = message.in_chunks and can_pipeline and is_small
+    message.is_one_group = message.is_one_group and not message.in_chunks
 
 
-def _envelope(
+def _addresses(
     conn: ClientConnection, sender: Path, rcpts: Sequence[Rcpt], idna: Callable[[str], str] | None
-) -> _Envelope:
+) -> _Addresses:
     """What is beyond ASCII is said with SMTPUTF8 or, if it is a domain alone, in A-labels (RFC 6531 3.2)."""
     utf8 = False
     is_ascii = sender._is_ascii
@@ -174,9 +183,9 @@ def _envelope(
             if not utf8 or "SMTPUTF8" in conn.features:  # else that is what is wrong
                 check_parameters("RCPT", rcpt._parameters, conn.features)
     if is_ascii:
-        return _Envelope(sender, rcpts, (), None, utf8)
+        return _Addresses(sender, rcpts, (), None, utf8)
     if "SMTPUTF8" in conn.features:
-        return _Envelope(sender, rcpts, (), None, True)
+        return _Addresses(sender, rcpts, (), None, True)
     path = _in_ascii(sender, idna)
     if path is None:
         raise NotOffered("SMTPUTF8", f"the sender's address is not ASCII: {sender!r}")
@@ -192,7 +201,7 @@ def _envelope(
         unsaid.append((place, Outcome(recipient=rcpt.forward_path, status=Status.REFUSED, reply=reply)))
     if not said:
         raise NotOffered("SMTPUTF8", "no recipient's address is ASCII")
-    return _Envelope(path, said, unsaid, [rcpt.forward_path for rcpt in rcpts], utf8)
+    return _Addresses(path, said, unsaid, [rcpt.forward_path for rcpt in rcpts], utf8)
 
 
 def _in_ascii(path: Path, idna: Callable[[str], str] | None) -> Path | None:
@@ -209,27 +218,26 @@ def _in_ascii(path: Path, idna: Callable[[str], str] | None) -> Path | None:
     return ascii_path if ascii_path.is_ascii else None
 
 
-def _size_parameter(features: Features, size: int | None) -> Parameters:
-    """SIZE, where the size is known and it is offered (RFC 1870)."""
-    if size is None or "SIZE" not in features:
-        return NO_PARAMETERS
-    limit = features.size
-    if limit is not None and size > limit:
-        raise LocalProtocolError(f"a message of {size} octets; the server takes {limit} (RFC 1870)", code=552)
-    return size_alone(size)
+def _too_large(size: int, limit: int) -> LocalProtocolError:
+    return LocalProtocolError(f"a message of {size} octets; the server takes {limit} (RFC 1870)", code=552)
 
 
 def _parameters(
     features: Features,
-    envelope: _Envelope,
+    addresses: _Addresses,
     given: Parameters,
     body: bytes | None,
     size: int | None,
     allow_8bit: bool,
 ) -> Mapping[str, ParameterValue]:
     """The parameters of MAIL: those given, and those that are due and offered."""
-    added: dict[str, ParameterValue] = dict(_size_parameter(features, size))
-    utf8 = envelope.utf8 or not given._text.isascii()
+    added: dict[str, ParameterValue] = {}
+    if size is not None and "SIZE" in features:
+        limit = features.size
+        if limit is not None and size > limit:
+            raise _too_large(size, limit)
+        added["SIZE"] = size
+    utf8 = addresses.utf8 or not given._text.isascii()
     if body is not None and not body.isascii():
         if "8BITMIME" in features:
             added["BODY"] = "8BITMIME"
@@ -252,8 +260,9 @@ def within_limits(conn: ClientConnection, message: Prepared) -> Prepared:
     met: set[str] = set()
     said = []
     unsaid = dict(message.unsaid)
-    places = [place for place in range(len(message.rcpts) + len(unsaid)) if place not in unsaid]
-    for place, rcpt in zip(places, message.rcpts, strict=True):
+    mail, rcpts = message.envelope.mail, message.envelope.rcpts
+    places = [place for place in range(len(rcpts) + len(unsaid)) if place not in unsaid]
+    for place, rcpt in zip(places, rcpts, strict=True):
         domain = (rcpt.forward_path.domain or "").lower()
         if domain and domain not in met and not conn.quota.has_met(domain):
             if len(met) >= room:
@@ -261,7 +270,8 @@ def within_limits(conn: ClientConnection, message: Prepared) -> Prepared:
                 continue
             met.add(domain)
         said.append(rcpt)
-    limited = Prepared(message.mail, said, message.body, message.length, message.share, message.is_one_group)
+    envelope = Envelope(mail, said)
+    limited = Prepared(envelope, message.body, message.length, message.share)
     limited.is_binary, limited.given = message.is_binary, message.given
     limited.in_chunks, limited.in_one_flight = message.in_chunks, message.in_one_flight
     limited.unsaid = [(place, unsaid[place]) for place in sorted(unsaid)]

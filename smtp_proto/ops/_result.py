@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 from .._addresses import Path
@@ -30,9 +31,10 @@ _ACCEPTED = Status.ACCEPTED  # an Enum member is slow to look up before Python 3
 class Outcome(Message):
     """What became of the message for one recipient.
 
-    `reply` is the reply that decided, None if there was none; `reply.to` is the command that it answers:
-    MAIL and DATA refuse for all recipients, RCPT for one, `EndOfMessage` is the verdict on the message. For
-    an address that the server cannot be told it is what a server would say.
+    `recipient`: the address, as it was given. `status`: what became of it. `reply`: the reply that decided,
+    None if there was none; `reply.to` is the command that it answers: MAIL and DATA refuse for all
+    recipients, RCPT for one, `EndOfMessage` is the verdict on the message. For an address that the server
+    cannot be told it is what a server would say.
     """
 
     __slots__ = ("_recipient", "_reply", "_status")
@@ -55,28 +57,37 @@ class Outcome(Message):
 _new_outcome = Outcome.__new__
 
 
-def outcome_for(recipient: Path, status: Status, reply: Reply | None) -> Outcome:
-    """`Outcome(recipient=recipient, status=status, reply=reply)`."""
+def outcome_for(recipient: str, status: Status, reply: Reply | None) -> Outcome:
+    """`Outcome(recipient=Path(recipient), status=status, reply=reply)`."""
     outcome = _new_outcome(Outcome)
-    outcome._recipient = recipient
+    outcome._recipient = Path(recipient)
     outcome._status = status
     outcome._reply = reply
     return outcome
 
 
 class SendResult(Message):
-    """The outcomes in the order in which the recipients were given, duplicates included."""
+    """What became of a message. `outcomes`: one for each recipient, in the order in which they were given,
+    duplicates included.
+    """
 
-    __slots__ = ("_outcomes",)
+    __slots__ = ("_for_all", "_outcomes")
     _fields = ("outcomes",)
 
-    outcomes: tuple[Outcome, ...] = field("_outcomes")
-
     def __init__(self, *, outcomes: tuple[Outcome, ...]) -> None:
-        self._outcomes = outcomes
+        self._outcomes: tuple[Outcome, ...] | None = outcomes
+        self._for_all: tuple[Sequence[str], Status, Reply | None] = ((), _ACCEPTED, None)
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """One for each recipient."""
+        if self._outcomes is None:  # they are made when somebody asks
+            recipients, status, reply = self._for_all
+            self._outcomes = tuple([outcome_for(recipient, status, reply) for recipient in recipients])
+        return self._outcomes
 
     def with_status(self, status: Status) -> tuple[Outcome, ...]:
-        """The outcomes of this status."""
+        """The outcomes of this `status`."""
         return tuple(outcome for outcome in self.outcomes if outcome.status is status)
 
     @property
@@ -92,7 +103,20 @@ class SendResult(Message):
     @property
     def all_accepted(self) -> bool:
         """Whether it was taken for everybody; False if there is nobody."""
+        if self._outcomes is None:
+            return self._for_all[1] is _ACCEPTED
         for outcome in self._outcomes:
             if outcome._status is not _ACCEPTED:
                 return False
         return bool(self._outcomes)
+
+
+_new_result = SendResult.__new__
+
+
+def result_for_all(recipients: Sequence[str], status: Status, reply: Reply | None) -> SendResult:
+    """The same outcome for each of `recipients`, of whom there is at least one."""
+    result = _new_result(SendResult)
+    result._outcomes = None
+    result._for_all = (recipients, status, reply)
+    return result

@@ -18,9 +18,10 @@ from .._commands import Bdat, EndOfMessage, MessageData, Rcpt
 from .._errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, SMTPError
 from .._parameter_table import ParameterValue
 from .._parameters import NO_PARAMETERS
+from .._replies import Reply, Successes
 from .._state import State
 from ._client import reset
-from ._delivery import DATA, Delivery
+from ._delivery import Delivery
 from ._prepare import PIECE, Prepared, Transfer, prepare, within_limits
 from ._result import SendResult
 from ._wants import NextChunk, Op, Want
@@ -56,7 +57,7 @@ def send_message(
     `all_or_nothing`: send no message unless every recipient is taken. `transfer`: with DATA or in chunks.
     `allow_8bit`: send a body beyond ASCII, or a header in UTF-8, also to a server that does not offer
     8BITMIME or SMTPUTF8. `idna`: makes A-labels of a domain, for a server without SMTPUTF8; `ValueError`
-    says that it is none. `progress` is called with the octets of the body sent so far. `delivery`: a new
+    says that it is none. `progress`: called with the octets of the body sent so far. `delivery`: a new
     `Delivery`, which knows at any time what has become of the message; it is all there is when the operation
     is abandoned.
 
@@ -77,8 +78,8 @@ def send_message(
         raise LocalProtocolError("all or nothing, and the server takes fewer recipients at a time (RFC 9422)")
     delivery = delivery or Delivery()
     delivery.expect(conn, message)
-    if message.rcpts and not (all_or_nothing and message.unsaid):
-        yield from send_prepared(conn, message, all_or_nothing, progress, delivery)
+    if message.recipients and not (all_or_nothing and message.unsaid):
+        return (yield from send_prepared(conn, message, all_or_nothing, progress, delivery))
     return delivery.result()
 
 
@@ -88,15 +89,30 @@ def send_prepared(
     all_or_nothing: bool,
     progress: Callable[[int], object] | None,
     delivery: Delivery,
-) -> Op[None]:
+) -> Op[SendResult]:
     """Send it, in as many transactions as it needs and as there is room for; leave none of them open."""
     while True:
-        rcpts = delivery.begin(conn, message)
+        delivery.begin(conn, message)
         try:
-            if message.in_chunks:
+            if message.is_one_group and not all_or_nothing:
+                conn._send_envelope(message.envelope)
+                event = yield _EVENT
+                if type(event) is Successes:  # taken by everybody, with a 354
+                    conn.send_text(message.body or b"")
+                    if progress is not None:
+                        progress(message.length)
+                    delivery.sent = True
+                    event = yield _EVENT
+                    if type(event) is Reply and event._code < 300 and not conn._pending:
+                        return delivery.accept(message, event)
+                delivery.note(event)
+                yield from delivery.collect()
+                yield from _send_body(conn, delivery, message, False, progress)
+            elif message.in_chunks:
                 yield from _send_in_chunks(conn, delivery, message, all_or_nothing, progress)
             else:
-                yield from _send_with_data(conn, delivery, message, rcpts, all_or_nothing, progress)
+                yield from delivery.send_envelope(message, all_or_nothing)
+                yield from _send_body(conn, delivery, message, all_or_nothing, progress)
         except RemoteProtocolError as exc:
             if not delivery.is_decided:
                 raise ConnectionLost(f"while a message was sent: {exc}", result=delivery.result()) from exc
@@ -115,42 +131,35 @@ def send_prepared(
             raise
         if conn._predicted.state is not _READY and conn.mail is not None:
             yield from leave(conn)
-        if not (delivery.has_more and conn.is_usable and conn.quota.left("MAILMAX") > 0):
-            return
+        if not delivery.has_more or not conn.is_usable or conn.quota.left("MAILMAX") <= 0:
+            return delivery.result()
 
 
-def _send_with_data(
+def _send_body(
     conn: ClientConnection,
     delivery: Delivery,
     message: Prepared,
-    rcpts: Sequence[Rcpt],
     all_or_nothing: bool,
     progress: Callable[[int], object] | None,
 ) -> Op[None]:
-    if all_or_nothing or not message.is_one_group:
-        yield from delivery.send_envelope(message.mail, all_or_nothing)
-    else:
-        conn.send_group([message.mail, *rcpts, DATA])
-        delivery.note((yield _EVENT))
-        if conn._pending:
-            yield from delivery.collect()
+    """The message behind a 354, if there was one, and what it is answered with."""
     if conn._body is None:
         return
-    wanted = delivery.is_wanted(all_or_nothing)
-    if wanted:
-        if message.body is None:
-            yield from _send_stream(conn, progress)
-        elif message.length > PIECE:
-            yield from _send_pieces(conn, message.body, progress)
-        else:
-            conn.send(MessageData(data=message.body))
+    if delivery.is_wanted(all_or_nothing):
+        if message.body is not None and message.length <= PIECE:
+            conn.send_text(message.body)
             if progress is not None:
                 progress(message.length)
-    conn.send(_END)
-    delivery.sent = wanted
-    delivery.note((yield _EVENT))
-    if conn._pending:
-        yield from delivery.collect()
+        else:
+            if message.body is None:
+                yield from _send_stream(conn, progress)
+            else:
+                yield from _send_pieces(conn, message.body, progress)
+            conn.send(_END)
+        delivery.sent = True
+    else:
+        conn.send_text(b"")
+    yield from delivery.collect()
 
 
 def _send_pieces(conn: ClientConnection, body: bytes, progress: Callable[[int], object] | None) -> Op[None]:
@@ -180,7 +189,7 @@ def _send_in_chunks(
     progress: Callable[[int], object] | None,
 ) -> Op[None]:
     at_once = message.in_one_flight and not all_or_nothing
-    yield from delivery.send_envelope(message.mail, all_or_nothing, data=False, wait=not at_once)
+    yield from delivery.send_envelope(message, all_or_nothing, data=False, wait=not at_once)
     if not delivery.is_wanted(all_or_nothing):
         return
     if message.body is None or message.length > PIECE:

@@ -33,7 +33,7 @@ _WRITE = 65536
 
 
 class Outgoing(NamedTuple):
-    """One message of many; see `send_message`."""
+    """One message of many. `sender`, `recipients`, `body`, `parameters`: as for `send_message`."""
 
     sender: str
     recipients: str | Sequence[str | Rcpt]
@@ -52,8 +52,9 @@ def send_messages(
 ) -> Op[list[SendResult]]:
     """Send messages back to back; the result of each, in their order.
 
-    `deliveries`: an empty list, which gets a `Delivery` for each message: all there is when the operation is
-    abandoned.
+    `messages`: each an `Outgoing`, or a tuple of the same. `transfer`, `allow_8bit`, `idna`: as for
+    `send_message`. `deliveries`: an empty list, which gets a `Delivery` for each message: all there is when
+    the operation is abandoned.
 
     Raises as `send_message`: `LocalProtocolError` and `NotOffered` before anything is said of any message;
     `ConnectionLost`, with `results` as far as they are known, if the connection dies before all are.
@@ -106,7 +107,7 @@ class _Batch:
                 break
             if (
                 message.in_one_flight
-                and len(message.rcpts) + 4 <= GROUP_COMMANDS // 2
+                and len(message.recipients) + 4 <= GROUP_COMMANDS // 2
                 and not message.is_split
             ):
                 yield from self._make_room(message)
@@ -136,8 +137,9 @@ class _Batch:
         if self._waiting or conn.mail is not None:
             conn.send(Rset())
         body = message.body or b""
-        conn.send(message.mail)
-        for rcpt in delivery.begin(conn, message):
+        delivery.begin(conn, message)
+        conn.send(message.envelope.mail)
+        for rcpt in message.envelope.rcpts:
             conn.send(rcpt)
         send_last_chunk(conn, body)
         delivery.sent = True
@@ -151,7 +153,7 @@ class _Batch:
                 yield from self._read()
 
     def _fits(self, message: Prepared, share: int) -> bool:
-        commands = self._conn.outstanding + len(message.rcpts) + 4  # RSET, MAIL, BDAT and the verdict
+        commands = self._conn.outstanding + len(message.recipients) + 4  # RSET, MAIL, BDAT and the verdict
         octets = self._octets + len(message.body or b"")
         return commands <= GROUP_COMMANDS // share and octets <= _WINDOW // share
 

@@ -82,7 +82,7 @@ def serve(
     authenticator: Authenticator | None = None,
     require_auth: bool = False,
 ) -> Op[None]:
-    """Serve one session on a new connection.
+    """Serve one session on the new connection `conn`; `session` is what the application hears of it.
 
     `domain`: the server's name. `offer`: the extensions offered, besides SIZE, which is
     `conn.limits.message_size`. `starttls`: whether TLS can be had. `require_tls`: take no mail without it.

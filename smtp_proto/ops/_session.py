@@ -10,7 +10,11 @@ from .._server_connection import ServerConnection
 
 
 class Session:
-    """What is known of one client, for the application's hooks."""
+    """What is known of one client, for the application's hooks.
+
+    `conn`: its connection. `peer`: where it is, if that is known. `stream`: what its octets go through,
+    asked for its `ssl_object`.
+    """
 
     def __init__(self, conn: ServerConnection, peer: Any = None, stream: Any = None) -> None:
         self.conn = conn

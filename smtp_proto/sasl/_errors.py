@@ -13,7 +13,9 @@ class SASLError(Exception):
 
     `error`: the short name that the mechanism has for it, such as `invalid-proof` (RFC 5802 7) or
     `invalid_token` (RFC 6750 3.1); empty if there is none. `details`: all that a server said of it
-    (RFC 7628 3.2.2). Both may come from the peer; the text of the exception never does.
+    (RFC 7628 3.2.2).
+
+    Both may come from the peer; the text of the exception never does.
     """
 
     def __init__(self, message: str, *, error: str = "", details: Mapping[str, str] | None = None) -> None:

@@ -51,7 +51,8 @@ class StoredKeys(Message):
     def derive(
         cls, password: str, salt: bytes, iterations: int = ITERATIONS, mechanism: str = "SCRAM-SHA-256"
     ) -> StoredKeys:
-        """The keys of a password. `salt`: 16 random octets, of each user its own.
+        """The keys of a `password`. `salt`: 16 random octets, of each user its own. `iterations`: how much
+        work it is to try a password. `mechanism`: `SCRAM-SHA-256` or `SCRAM-SHA-1`.
 
         Raises `SASLError` for a password that RFC 4013 does not allow, `ValueError` for less than 4096
         iterations and for an unknown mechanism.
@@ -73,6 +74,9 @@ class StoredKeys(Message):
         mechanism: str = "SCRAM-SHA-256",
     ) -> StoredKeys:
         """Keys for a user who does not exist: always the same, and to a stranger like those of one who does.
+
+        `server_secret`: 16 octets or more, random and kept. `iterations`, `mechanism`: those of the real
+        ones.
 
         No password fits them. The salt has 16 octets: real ones should, too.
         """

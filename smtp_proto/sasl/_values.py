@@ -22,9 +22,11 @@ ITERATIONS: Final = 100_000
 class Credentials(Message):
     """Who a client is, and how it proves it.
 
-    `user`; `password`; `token`: an OAuth access token, without a scheme before it. `authorize_as`: the
-    identity to act as, empty for the user's own (RFC 4422 2). `trace`: what ANONYMOUS tells about the
-    client (RFC 4505), nothing unless asked to. All are text; names and passwords need not be prepared.
+    `user`: the user's name. `password`: the password, or None. `token`: an OAuth access token, without a
+    scheme before it. `authorize_as`: the identity to act as, empty for the user's own (RFC 4422 2).
+    `trace`: what ANONYMOUS tells about the client (RFC 4505), nothing unless asked to.
+
+    All are text; names and passwords need not be prepared.
     """
 
     __slots__ = ("_authorize_as", "_password", "_token", "_trace", "_user")
@@ -223,7 +225,7 @@ class CheckPassword(Question):
 
 
 class LookUp(Question):
-    """SCRAM: the `StoredKeys` of this user for this mechanism, None if there are none.
+    """SCRAM: the `StoredKeys` of this `user` for this mechanism, None if there are none.
 
     `mechanism`: `SCRAM-SHA-256` or `SCRAM-SHA-1`, without -PLUS.
     """
@@ -240,7 +242,9 @@ class LookUp(Question):
 
 
 class LookUpSecret(Question):
-    """CRAM-MD5: the user's password itself, a str; None if there is none. It must be prepared by RFC 4013."""
+    """CRAM-MD5: the password of `user` itself, a str; None if there is none. It must be prepared by RFC
+    4013.
+    """
 
     __slots__ = ("_user",)
     _fields = ("user",)
@@ -252,7 +256,7 @@ class LookUpSecret(Question):
 
 
 class CheckToken(Question):
-    """XOAUTH2, OAUTHBEARER: whether the token is good for this user.
+    """XOAUTH2, OAUTHBEARER: whether the `token` is good for this `user`.
 
     The answer is a bool; or, since the token may tell more than the client, the name of the user that the
     token was given to. `user` is what the client says; empty if it leaves that to the token, and then only a

@@ -60,7 +60,7 @@ class HalfClose(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Split(Fault):
-    """From here on octets pass in pieces of at most these sizes, in octets, over and over."""
+    """From here on octets pass in pieces of at most these `sizes`, in octets, over and over."""
 
     sizes: tuple[int, ...]
 
@@ -94,6 +94,7 @@ class Duplicate(Fault):
 
     @property
     def due(self) -> int:
+        """Behind the octets that come twice."""
         return self.at + self.size
 
 
@@ -117,7 +118,7 @@ class Flood(Fault):
 
 
 class Stream(Protocol):
-    """What `smtp_transports.streams.Stream` is."""
+    """What `smtp_transports.streams.Stream` is: `send_all`, `receive_some`, `start_tls`, `close`."""
 
     def send_all(self, data: bytes, timeout: float | None) -> None: ...
     def receive_some(self, max_octets: int, timeout: float | None) -> bytes: ...

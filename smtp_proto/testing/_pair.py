@@ -10,7 +10,7 @@ Or an operation of `smtp_proto.ops` runs at each end, in turns: `pair.run(client
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any, TypeVar, cast
@@ -63,8 +63,8 @@ class Plan:
 
 
 class Deadlock(AssertionError):
-    """Both ends wait, or one of them asks and asks and nothing happens. The text says who waits for what, and
-    what was said so far; `transcript` is that alone.
+    """Both ends wait, or one of them asks and asks and nothing happens. The text says `what` each waits
+    for, and what was said so far; `transcript` is that alone.
     """
 
     def __init__(self, what: str, transcript: str) -> None:
@@ -73,7 +73,10 @@ class Deadlock(AssertionError):
 
 
 class Pair:
-    """The connection of `client` and `server`, both new or in the same state. For one run, or by hand."""
+    """The connection of `client` and `server`, both new or in the same state. For one run, or by hand.
+
+    `plan`: how the octets travel; by default each side hears all at once.
+    """
 
     def __init__(self, client: ClientConnection, server: ServerConnection, plan: Plan | None = None) -> None:
         plan = plan or Plan()
@@ -89,6 +92,13 @@ class Pair:
             "server": _End("server", server, to_client, to_server),
         }
         self._turns: tuple[Role, ...] = plan.turns or ("client", "server")
+
+    @property
+    def said(self) -> Sequence[tuple[Role | None, bytes]]:
+        """What was said so far, each write by itself: by whom, and the octets that set out together; `b""` is
+        the end of file, and `None` the TLS handshake. So `Script.from_octets` takes it.
+        """
+        return tuple(self._said)
 
     @property
     def transcript(self) -> str:

@@ -83,7 +83,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A dialogue: the steps in their order. `str()` is its text, which `parse` reads again.
+    """A dialogue: the `steps` in their order. `str()` is its text, which `parse` reads again.
 
     Raises `ValueError` for a step of a side that has said `<close>`, or a handshake behind one.
     """
@@ -100,14 +100,14 @@ class Script:
 
     @classmethod
     def parse(cls, text: str) -> Script:
-        """The script that this text is. Raises `ValueError`, with the number of the line, for any other."""
+        """The script that this `text` is. Raises `ValueError`, with the number of the line, for any other."""
         lines = ((number, line.strip(" \t\r")) for number, line in enumerate(text.split("\n"), 1))
         return cls(tuple(_parse(line, number) for number, line in lines if line and line[0] != "#"))
 
     @classmethod
     def from_octets(cls, said: Iterable[tuple[Role | None, bytes]]) -> Script:
-        """The script of what was said: by whom, and which octets, `b""` for the end of file. `None` says the
-        TLS handshake. What one side says without a break is cut into lines.
+        """The script of what was `said`: by whom, and which octets, `b""` for the end of file. `None` says
+        the TLS handshake. What one side says without a break is cut into lines.
         """
         runs = (
             (by, b"".join(octets for _, octets in run))
@@ -125,7 +125,8 @@ class ScriptMismatch(AssertionError):
     came, and below it the first difference.
 
     `line`: the number of the expected line in the script. `expected`, `came`: as they stand in a script.
-    `transcript`: what was said before, as the text of a script.
+    `at`: where in these two the difference begins. `transcript`: what was said before, as the text of a
+    script.
     """
 
     def __init__(self, line: int, expected: str, came: str, at: int, transcript: str) -> None:
@@ -141,9 +142,11 @@ class ScriptMismatch(AssertionError):
 
 
 class ScriptedPeer:
-    """One side of a dialogue, which says what the script says and hears nothing else. No I/O.
+    """One side of a dialogue, which says what the `script` says and hears nothing else. No I/O.
 
-    `plays`: the side that it is. The case of a verb that this library knows does not matter, all else does.
+    `plays`: the side that it is.
+
+    The case of a verb that this library knows does not matter, all else does.
     What the other side says too early waits for its line, but never for a handshake. Raises `ValueError` if
     a line that it has to say ends with `...`.
     """
@@ -160,7 +163,7 @@ class ScriptedPeer:
         self._eof = False
         self._out: list[bytes] = []
         self._said: list[tuple[Role | None, bytes]] = []
-        self.has_closed = False
+        self.has_closed: bool = False
         """Whether this side has said all that it will: send what there is, and the end of file."""
         self._go_on()
 

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from smtp_proto import LocalProtocolError, Path
 from smtp_proto import _grammar as grammar
-from smtp_proto._addresses import utf8_xtext_decode, utf8_xtext_encode, xtext_decode, xtext_encode
+from smtp_proto._addresses import (
+    are_plain,
+    utf8_xtext_decode,
+    utf8_xtext_encode,
+    xtext_decode,
+    xtext_encode,
+)
+from smtp_proto.testing.strategies import mailboxes
 
 LABEL_63 = "a" * 63
 DOMAIN_255 = ".".join([LABEL_63] * 4)
@@ -363,3 +370,52 @@ def test_octets_of_a_peer_are_decoded_as_utf8_or_refused(octets: bytes):
     with pytest.raises(LocalProtocolError) as refused:
         grammar.decode(octets, "the argument")
     assert refused.value.code == code
+
+
+ADDRESSES = st.one_of(
+    mailboxes(),
+    mailboxes(utf8=True),
+    st.sampled_from(
+        [
+            "a@b.example",
+            "a@b.example\nc@d.example",
+            "a@b.example\n",
+            "\na@b.example",
+            "a@b.example\r",
+            "a@b.example>",
+            "postmaster",
+            "",
+            "@r.example:a@b.example",
+            "<a@b.example>",
+            "a" * 244 + "@b.example",
+            "a" * 246 + "@b.example",
+            "a@" + "b." * 124 + "example",
+        ]
+    ),
+)
+
+
+@example(addresses=["a@b.example\nc@d.example"])
+@example(addresses=["a@b.example", "a@b.example\n"])
+@example(addresses=["a@" + "b." * 124 + "example"])
+@example(addresses=["a@b.example", "a" * 246 + "@b.example"])
+@given(addresses=st.lists(ADDRESSES, min_size=1, max_size=4))
+def test_plain_addresses_are_paths_that_go_on_the_wire_as_they_are(addresses: list[str]):
+    paths = []
+    for address in addresses:
+        try:
+            paths.append(Path(address))
+        except LocalProtocolError:
+            assert not are_plain(addresses)
+            return
+    if are_plain(addresses):
+        for path in paths:
+            assert path.is_ascii
+            assert path.domain
+            assert not path.route
+            assert len(path) <= 255
+
+
+@given(addresses=st.lists(st.sampled_from(["a@b.example", "x.y+z@c-d.e1", "!#$@x"]), min_size=1, max_size=30))
+def test_ordinary_addresses_are_plain(addresses: list[str]):
+    assert are_plain(addresses)

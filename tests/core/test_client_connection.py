@@ -56,6 +56,7 @@ from smtp_proto import (
     UnknownCommand,
     Vrfy,
 )
+from smtp_proto._envelope import Envelope, plain_envelope
 from smtp_proto.testing.strategies import messages, replies
 
 MAIL = Mail(reverse_path="sender@client.example")
@@ -1027,9 +1028,8 @@ def test_what_was_received_and_not_read_can_be_had() -> None:
 
 # Groups (RFC 2920 3.1)
 
-GROUPS = st.sampled_from(
-    [[MAIL], [MAIL, A], [MAIL, A, B, Data()], [Rset(), MAIL, A, Data()], [MAIL, A, Noop()]]
-)
+ENVELOPE = [MAIL, A, B, Data()]
+GROUPS = st.sampled_from([[MAIL], [MAIL, A], ENVELOPE, [Rset(), MAIL, A, Data()], [MAIL, A, Noop()]])
 CODES = st.sampled_from([b"250", b"250", b"250", b"251", b"299", b"354", b"421", b"450", b"550"])
 LINES = st.sampled_from([b" ok\r\n", b"\r\n", b" ok\n", b"-ok\r\n250 ok\r\n", b" \xff\r\n"])
 
@@ -1055,6 +1055,145 @@ def test_what_is_said_as_a_group_is_heard_as_what_is_said_one_by_one(
     together.send_group(group)
     assert together.data_to_send() == say(alone, *group)
     assert told(together, wire, cutter) == told(alone, wire, cutter)
+
+
+# Envelopes, which are such groups and are said as one where nothing speaks against it
+
+
+def envelope(size: int | None = None) -> Envelope:
+    return plain_envelope(str(MAIL.reverse_path), [str(A.forward_path), str(B.forward_path)], size)
+
+
+OFFERS = {
+    "all": Features({"PIPELINING": (), "SIZE": ()}),
+    "no SIZE": Features({"PIPELINING": ()}),
+    "no PIPELINING": Features({"SIZE": ()}),
+    "two recipients": Features({"PIPELINING": (), "SIZE": (), "LIMITS": ("RCPTMAX=2",)}),
+    "one recipient": Features({"PIPELINING": (), "SIZE": (), "LIMITS": ("RCPTMAX=1",)}),
+    "one message": Features({"PIPELINING": (), "SIZE": (), "LIMITS": ("MAILMAX=1",)}),
+}
+
+
+def as_one(client: ClientConnection, size: int | None) -> None:
+    client._send_envelope(envelope(size))
+
+
+def as_group(client: ClientConnection, size: int | None) -> None:
+    client.send_group(list(envelope(size)))
+
+
+@every(
+    ("features", "lmtp", "before", "size"),
+    product(OFFERS.values(), [False, True], [[], [Rset()], [MAIL], [Quit()]], [None, 0, 1000]),
+)
+def test_an_envelope_is_said_as_its_commands_are(
+    features: Features, lmtp: bool, before: list[Command], size: int | None
+) -> None:
+    """Or refused: whatever was said before, and whatever is offered."""
+    seen = []
+    for say_it in (as_one, as_group):
+        client = ClientConnection(features=features, lmtp=lmtp)
+        client.send_group(before)
+        error = ""
+        try:
+            say_it(client, size)
+        except LocalProtocolError as exc:
+            error = str(exc)
+        seen.append(
+            (error, client.data_to_send(), client.outstanding, client.state, client.timer, client.mail)
+        )
+    assert seen[0] == seen[1]
+
+
+@given(st.booleans(), st.lists(st.tuples(CODES, LINES), max_size=5), cutters())
+def test_an_envelope_is_heard_as_its_commands_are(
+    lmtp: bool, answers: list[tuple[bytes, bytes]], cutter: Cutter
+) -> None:
+    wire = b"".join(code + line for code, line in answers)
+    seen = []
+    for say_it in (as_one, as_group):
+        client = client_in(State.READY, lmtp=lmtp)
+        say_it(client, 1000)
+        client.data_to_send()
+        seen.append([*told(client, wire, cutter), client.mail, client.timer])
+    assert seen[0] == seen[1]
+
+
+def test_the_transaction_in_progress_is_that_of_the_last_mail() -> None:
+    client = client_in(State.READY)
+    client._send_envelope(envelope())
+    assert client.mail == MAIL
+    [event] = feed(client, OK + OK + OK + GO)
+    assert repr(event.to) == f"Envelope({ENVELOPE})"
+    say(client, END)
+    feed(client, OK)
+    client._send_envelope(envelope())
+    feed(client, OK + OK + OK + GO)
+    say(client, END)
+    feed(client, OK)
+    other = Mail(reverse_path="other@client.example")
+    say(client, other)
+    assert client.mail == other
+
+
+def test_each_message_begins_at_the_start_of_a_line() -> None:
+    client = client_in(State.READY)
+    for said in (b"no line end", b".a dot"):
+        client._send_envelope(envelope())
+        feed(client, OK + OK + OK + GO)
+        client.data_to_send()
+        wire = say(client, MessageData(data=said), END)
+        feed(client, OK)
+    assert wire == b"..a dot\r\n.\r\n"
+
+
+def test_a_group_of_nothing_waits_for_nothing() -> None:
+    client = client_in(State.READY)
+    client.send_group([])
+    with pytest.raises(RemoteProtocolError, match="nothing asked for"):
+        feed(client, OK)
+
+
+@pytest.mark.parametrize("first", [b"2", OK, OK + b"25", OK + OK])
+def test_an_envelope_whose_answers_come_one_after_the_other_is_answered_so(first: bytes) -> None:
+    client = client_in(State.READY)
+    client._send_envelope(envelope())
+    client.data_to_send()
+    heard = feed(client, first, (OK + OK + OK + GO)[len(first) :])
+    assert [
+        to for event in heard for to in (event.to if isinstance(event, Successes) else [event.to])
+    ] == ENVELOPE
+    assert say(client, TEXT, END) == b"text\r\n.\r\n"
+
+
+def test_behind_an_envelope_nothing_is_said_before_its_answers() -> None:
+    client = client_in(State.READY)
+    client._send_envelope(envelope())
+    for command in (MAIL, TEXT, END, Rset()):
+        refused(client, command, "must wait|in state")
+    with pytest.raises(LocalProtocolError, match="no 354"):
+        client.send_text(b"text")
+    assert len(feed(client, OK + OK + OK + GO)) == 1
+    client.data_to_send()
+    client.send_text(b"text")
+    assert client.data_to_send() == b"text\r\n.\r\n"
+
+
+@given(st.binary(max_size=20), st.binary(max_size=20), st.booleans())
+def test_a_text_is_said_as_its_pieces_are(head: bytes, rest: bytes, known: bool) -> None:
+    said = []
+    for at_once in (True, False):
+        client = client_in(State.DATA)
+        text = client.text_of(rest.replace(b"\0", b"")) if known else rest.replace(b"\0", b"")
+        if head.replace(b"\0", b""):
+            client.send(MessageData(data=head.replace(b"\0", b"")))
+        if at_once:
+            client.send_text(text)
+        else:
+            client.send(MessageData(data=text))
+            client.send(END)
+        said.append((client.data_to_send(), client.state, client.outstanding, answers(client, OK)))
+    assert said[0] == said[1]
 
 
 def test_a_group_that_is_answered_well_and_at_once_is_answered_by_one_event() -> None:

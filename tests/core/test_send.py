@@ -25,6 +25,7 @@ from smtp_proto import (
     ConnectionLost,
     Data,
     EndOfMessage,
+    Features,
     LineEnds,
     LocalProtocolError,
     Mail,
@@ -420,11 +421,37 @@ def test_a_message_in_pieces_is_sent_as_if_it_were_whole(body, cuts):
 
 
 def test_progress_counts_the_octets_of_the_body_sent_so_far():
-    for body in (b"x" * 70 + b"\r\n", b"one\ntwo", [b"one\r\n", b"two", b"\r\n"]):
+    bodies = (b"x" * 70 + b"\r\n", b"one\ntwo", [b"one\r\n", b"two", b"\r\n"])
+    for body, ehlo in product(bodies, (LOCK_STEP, PIPELINING)):
         progress: list[int] = []
-        server = Server()
+        server = Server({"EHLO": ehlo})
         send(connected(server), server, body=body, progress=progress.append)
         assert progress == list(accumulate(map(len, [body] if isinstance(body, bytes) else body)))
+
+
+@every("verdict", [b"250 taken\r\n", b"550 no\r\n", b"421 bye\r\n"])
+def test_a_group_that_is_answered_at_once_comes_to_the_same_as_one_by_one(verdict: bytes):
+    seen = []
+    for answers in ([b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"], [b"250 ok\r\n"] * 3 + [b"354 go\r\n"]):
+        conn = ClientConnection(features=Features({"PIPELINING": (), "SIZE": ("1000",)}))
+        progress: list[int] = []
+        delivery = Delivery()
+        recipients = ["a@x.example", "b@x.example"]
+        op = send_message(conn, "s@x.example", recipients, BODY, progress=progress.append, delivery=delivery)
+        next(op)
+        wire = conn.data_to_send()
+        try:
+            for answer in (*answers, verdict, b"250 reset\r\n"):
+                conn.receive_data(answer)
+                op.send(conn.next_event())
+                wire += conn.data_to_send()
+        except StopIteration as stop:
+            result = stop.value
+        assert delivery.result() == result
+        assert delivery.is_out
+        seen.append((wire, progress, result, conn.state))
+    assert seen[0] == seen[1]
+    assert seen[0][1] == [len(BODY)]
 
 
 def test_a_long_message_goes_out_in_pieces_of_bounded_size():

@@ -194,6 +194,42 @@ def test_by_hand_each_end_sees_its_events_in_order(plan: Plan) -> None:
     )
 
 
+def test_what_is_said_is_told_write_by_write() -> None:
+    pair = Pair(ClientConnection(), ServerConnection())
+    pair.server.send(Greeting(domain="mx.example"))
+    pair.client_events()
+    pair.client.send(Ehlo(domain="a"))
+    pair.server_events()
+    pair.server.send(Hello(domain="mx.example", features=Features({"PIPELINING": (), "STARTTLS": ()})))
+    pair.client_events()
+    pair.client.send(Mail(reverse_path=""))
+    pair.client.send(Rcpt(forward_path="b@y.example"))
+    pair.server_events()
+    pair.server.send(Reply(code=550))
+    pair.server_events()
+    pair.server.send(Reply(code=503))
+    pair.client_events()
+    pair.client.send(StartTLS())
+    pair.server_events()
+    pair.server.send(Reply(code=220))
+    pair.client_events()
+    pair.start_tls()
+    pair.close("client")
+    assert pair.said == (
+        ("server", b"220 mx.example\r\n"),
+        ("client", b"EHLO a\r\n"),
+        ("server", b"250-mx.example\r\n250-PIPELINING\r\n250 STARTTLS\r\n"),
+        ("client", b"MAIL FROM:<>\r\nRCPT TO:<b@y.example>\r\n"),
+        ("server", b"550 \r\n"),
+        ("server", b"503 \r\n"),
+        ("client", b"STARTTLS\r\n"),
+        ("server", b"220 \r\n"),
+        (None, b""),
+        ("client", b""),
+    )
+    assert str(Script.from_octets(pair.said)) == pair.transcript
+
+
 def test_a_transcript_in_the_middle_shows_what_is_on_its_way() -> None:
     pair = introduced()
     pair.client.send(Noop())

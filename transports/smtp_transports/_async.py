@@ -115,9 +115,12 @@ class AsyncSockets:
         policy; `required` by default if a `context` is given. `context`: by default certificates and names
         are verified against the system's authorities. `server_hostname`: the name to verify, if it is not
         `host`. `unix`: the path of a Unix socket, instead of host and port; `sock`: a connected socket
-        instead of either; `stream`: a stream of your own. `domain`: how to introduce this client; by
-        default the host's name if it has a dot, else its address. `proxy`: what to say before all else, for
-        whom this connection is made. `timeouts`: seconds; connecting takes the one for the greeting.
+        instead of either; `stream`: a stream of your own. `local_address`: host and port to connect from.
+        `domain`: how to introduce this client; by default the host's name if it has a dot, else its
+        address. `proxy`: what to say before all else, for whom this connection is made. `timeouts`: seconds
+        for every wait, or some timers to their seconds, None for ever; those of RFC 5321 4.5.3.2 otherwise.
+        Connecting takes the one for the greeting. `limits`: what the server may not exceed. `line_ends`:
+        what becomes of bare CR and LF in a message.
 
         Raises `OSError` if no connection can be had, `ConnectionLost` from an `ssl.SSLError` if TLS fails,
         `Refused` and `NotOffered` as `smtp_proto.ops.greet` and `hello`, and what every method of
@@ -175,15 +178,17 @@ class AsyncSockets:
     ) -> AsyncServer:
         """Listen and serve: `async with serve(...) as server`. The handler's methods may be coroutines.
 
-        `port` 0 takes a free one: see `server.address`. `context`: the server's certificate; with it
-        STARTTLS is offered, or with `tls` the session begins with TLS. `require_tls`: take no mail in the
-        clear. `domain`: the server's name; by default the host's. `offer`: the extensions that the handler
-        knows what to do with, besides SIZE, STARTTLS and AUTH. `auth`: how clients are authenticated.
-        `max_sessions`: at once; more clients wait to be accepted. `max_sessions_per_address`: more from one
-        address are turned away.
-        `proxy_protocol`: every client says first for whom it speaks (PROXY protocol, versions 1 and 2), and
-        is believed: only where nobody but proxies that you trust can connect. `unix`: listen at this path
-        instead.
+        `handler`: who decides. `host`: the address to listen at. `port`: 0 takes a free one: see
+        `server.address`. `tls`: TLS from the start. `context`: the server's certificate; with it STARTTLS
+        is offered, or with `tls` the session begins with TLS. `lmtp`: speak LMTP. `require_tls`: take no
+        mail in the clear. `domain`: the server's name; by default the host's. `offer`: the extensions that
+        the handler knows what to do with, besides SIZE, STARTTLS and AUTH. `auth`: how clients are
+        authenticated. `max_sessions`: at once; more clients wait to be accepted.
+        `max_sessions_per_address`: more from one address are turned away. `proxy_protocol`: every client
+        says first for whom it speaks (PROXY protocol, versions 1 and 2), and is believed: only where nobody
+        but proxies that you trust can connect. `unix`: listen at this path instead. `timeouts`: as for
+        `connect`. `limits`: what clients may not exceed, `Limits.message_size` among them. `line_ends`:
+        what becomes of a message with bare CR or LF.
 
         Raises `ValueError` for TLS without a context, and when entered `OSError` if it cannot listen there.
         """

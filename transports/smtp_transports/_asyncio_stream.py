@@ -34,6 +34,7 @@ class Stream(asyncio.BufferedProtocol):
     def __init__(self, security: Security) -> None:
         self._security = security
         self._loop = asyncio.get_running_loop()
+        self._buffer = _buffer(self._loop)
         self._data = b""  # read ahead; reading is paused then
         self._has_spoken = False  # what is read ahead before that is the handshake's
         self._ended = False  # no octets will come any more
@@ -62,14 +63,14 @@ class Stream(asyncio.BufferedProtocol):
         self._transport.write(data)
         # A transport that failed to write says so later, when the loop turns.
         while (self._full or self._plain.is_closing()) and self._lost is None:
-            await self._wait(timeout)
+            await self._next(timeout)
         self._check_hearing()
 
     async def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
         """Wait for octets; `b""` is the end."""
         while not self._data and not self._ended:
             self._transport.resume_reading()
-            await self._wait(timeout)
+            await self._next(timeout)
         data, self._data = self._data[:max_octets], self._data[max_octets:]
         if not data and self._lost is not None:
             raise self._lost
@@ -114,10 +115,12 @@ class Stream(asyncio.BufferedProtocol):
             self.hang_up()
             await asyncio.sleep(0)
             return
-        if self._plain.get_write_buffer_size() and not self._full:
-            self._transport.close()
-        else:
+        if not self._plain.get_write_buffer_size() or self._full:
             self.hang_up()
+            if not self._closed.done():
+                await self._closed  # the loop says so when it turns
+            return
+        self._transport.close()
         try:
             await asyncio.wait_for(asyncio.shield(self._closed), _LINGER)
         except TimeoutError:
@@ -158,17 +161,18 @@ class Stream(asyncio.BufferedProtocol):
         if self._is_deaf:
             raise ConnectionResetError("the peer has ended TLS")
 
-    async def _wait(self, timeout: float | None) -> None:
-        """Wait until anything happens. One timer serves all waits: most are over long before it fires."""
+    def _next(self, timeout: float | None) -> asyncio.Future[None]:
+        """What is done when anything happens. One timer serves all waits: most are over long before it
+        fires.
+        """
         self._waiter = self._loop.create_future()
         if timeout is not None:
             self._deadline = self._loop.time() + timeout
             if self._timer is None or self._timer.when() > self._deadline:
                 self._set_timer(self._deadline)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = self._deadline = None
+        else:
+            self._deadline = None
+        return self._waiter
 
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
@@ -181,6 +185,7 @@ class Stream(asyncio.BufferedProtocol):
             return
         if self._deadline <= self._loop.time():
             self._waiter.set_exception(TimeoutError())
+            self._waiter = None  # the error has a traceback, which leads here again
         else:
             self._set_timer(self._deadline)
 
@@ -198,13 +203,13 @@ class Stream(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where octets are to go."""
-        return _buffer(self._loop)
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """They are there."""
-        if self._transport is not None and (self._waiter is None or self._data):
+        if self._transport is not None and (self._data or self._waiter is None or self._waiter.done()):
             self._transport.pause_reading()
-        self._data += bytes(_buffer(self._loop)[:nbytes])
+        self._data += self._buffer[:nbytes]
         self._wake()
 
     def eof_received(self) -> bool:

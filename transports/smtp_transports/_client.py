@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from smtp_proto import ClientConnection, ProxyHeader, Rcpt, Reply, ops
+from smtp_proto import ClientConnection, Greeting, ProxyHeader, Rcpt, Reply, ops
 from smtp_proto.ops import Delivery, Outgoing, SendResult, StartTLSPolicy, Transfer
 
 from ._answers import (
@@ -36,6 +36,9 @@ class Client(Facade):
     Every method raises `ConnectionLost` when the network fails, `TimedOut` when the server is silent for
     too long, `RemoteProtocolError` when it breaks the protocol, and `LocalProtocolError` for what may not
     be said. After the first three the connection is of no more use.
+
+    `stream`: what octets go through. `conn`: a new one unless it is given. `timeouts`: as for `connect`.
+    `clock`: tells the seconds.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class Client(Facade):
             self._driver.send_proxy(proxy)
         if self.conn.tls:
             self._driver.start_tls()
-        self.greeting = self._driver.run(ops.greet(self.conn))
+        self.greeting: Greeting | None = self._driver.run(ops.greet(self.conn))
         return self._driver.run(ops.hello(self.conn, domain, starttls=starttls, needs_esmtp=needs_esmtp))
 
     def login(
@@ -83,7 +86,9 @@ class Client(Facade):
         `token`: an OAuth access token, or what gives one: called with False, and with True for a new one
         because the server refused the last. `authorize_as`: whom to act as, if not as `user`. `mechanisms`:
         those to use, each by its name or one of your own. `allow_plaintext`: send the secret itself also in
-        the clear. See `smtp_proto.ops.authenticate` for what it raises.
+        the clear.
+
+        See `smtp_proto.ops.authenticate` for what it raises.
         """
         credentials = {"user": user, "password": password, "authorize_as": authorize_as}
         op = self._authenticating(credentials, token, mechanisms, allow_plaintext)
@@ -214,6 +219,9 @@ class AsyncClient(Facade):
     Every method raises `ConnectionLost` when the network fails, `TimedOut` when the server is silent for
     too long, `RemoteProtocolError` when it breaks the protocol, and `LocalProtocolError` for what may not
     be said. After the first three the connection is of no more use.
+
+    `stream`: what octets go through. `conn`: a new one unless it is given. `timeouts`: as for `connect`.
+    `clock`: tells the seconds.
     """
 
     def __init__(
@@ -243,7 +251,7 @@ class AsyncClient(Facade):
             await self._driver.send_proxy(proxy)
         if self.conn.tls:
             await self._driver.start_tls()
-        self.greeting = await self._driver.run(ops.greet(self.conn))
+        self.greeting: Greeting | None = await self._driver.run(ops.greet(self.conn))
         return await self._driver.run(
             ops.hello(self.conn, domain, starttls=starttls, needs_esmtp=needs_esmtp)
         )
@@ -263,7 +271,9 @@ class AsyncClient(Facade):
         `token`: an OAuth access token, or what gives one: called with False, and with True for a new one
         because the server refused the last. `authorize_as`: whom to act as, if not as `user`. `mechanisms`:
         those to use, each by its name or one of your own. `allow_plaintext`: send the secret itself also in
-        the clear. See `smtp_proto.ops.authenticate` for what it raises.
+        the clear.
+
+        See `smtp_proto.ops.authenticate` for what it raises.
         """
         credentials = {"user": user, "password": password, "authorize_as": authorize_as}
         op = self._authenticating(credentials, token, mechanisms, allow_plaintext)

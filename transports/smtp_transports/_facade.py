@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ class Facade:
     _driver: Driver | AsyncDriver
 
     def __init__(self, conn: ClientConnection | None) -> None:
-        self.conn = conn or ClientConnection()
+        self.conn: ClientConnection = conn or ClientConnection()
         """The protocol state: `features`, `tls`, `state`."""
         self.greeting: Greeting | None = None
         """What the server said first."""
@@ -50,6 +49,8 @@ class Facade:
         mechanisms: Collection[str | Mechanism] | None,
         allow_plaintext: bool,
     ) -> ops.Op[Reply]:
+        import secrets
+
         from smtp_proto.sasl import Context, Credentials
 
         from ._bindings import channel_bindings

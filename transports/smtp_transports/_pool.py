@@ -29,7 +29,7 @@ class Pool(Pooling[Client]):
 
     `connect` opens one. After `max_messages` (None: no limit) or the server's own MAILMAX (RFC 9422), or
     when it was idle for `max_idle` seconds, a connection is closed; after `check_after` seconds it is
-    asked whether it still works.
+    asked whether it still works. `clock`: tells the seconds.
     """
 
     _make_event: Callable[[], Event] = threading.Event
@@ -154,12 +154,12 @@ class Pool(Pooling[Client]):
 class AsyncPool(Pooling[AsyncClient]):
     """Up to `size` connections to one server, for many tasks.
 
-        async with AsyncPool(4, partial(connect, "mx.example.com", 587, starttls="required")) as pool:
+        async with Pool(4, partial(connect, "mx.example.com", 587, starttls="required")) as pool:
             await pool.send_message("alice@example.org", ["bob@example.com"], message)
 
     `connect` opens one. After `max_messages` (None: no limit) or the server's own MAILMAX (RFC 9422), or
     when it was idle for `max_idle` seconds, a connection is closed; after `check_after` seconds it is
-    asked whether it still works.
+    asked whether it still works. `clock`: tells the seconds.
     """
 
     _make_event: Callable[[], AsyncEvent]

@@ -47,19 +47,33 @@ class Stream(Protocol):
     Raises `TimeoutError` when a timeout runs out, and `OSError` when the network fails.
     """
 
-    def send_all(self, data: bytes, timeout: float | None) -> None: ...
-    def receive_some(self, max_octets: int, timeout: float | None) -> bytes: ...
-    def start_tls(self, timeout: float | None) -> None: ...
-    def close(self) -> None: ...
+    def send_all(self, data: bytes, timeout: float | None) -> None:
+        """Send all of `data`, or raise."""
+
+    def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
+        """Wait for octets, `max_octets` at most; `b""` is the end."""
+
+    def start_tls(self, timeout: float | None) -> None:
+        """Do the handshake. Octets that came before it must not be read after it."""
+
+    def close(self) -> None:
+        """Close, whatever has happened before."""
 
 
 class AsyncStream(Protocol):
     """The same for coroutines. `close` closes even where its task is cancelled."""
 
-    async def send_all(self, data: bytes, timeout: float | None) -> None: ...
-    async def receive_some(self, max_octets: int, timeout: float | None) -> bytes: ...
-    async def start_tls(self, timeout: float | None) -> None: ...
-    async def close(self) -> None: ...
+    async def send_all(self, data: bytes, timeout: float | None) -> None:
+        """Send all of `data`, or raise."""
+
+    async def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
+        """Wait for octets, `max_octets` at most; `b""` is the end."""
+
+    async def start_tls(self, timeout: float | None) -> None:
+        """Do the handshake. Octets that came before it must not be read after it."""
+
+    async def close(self) -> None:
+        """Close, whatever has happened before."""
 
 
 class _Driving:
@@ -75,6 +89,7 @@ class _Driving:
         self.conn = conn
         self.stream = stream
         self._timeouts = timeouts
+        self._always = timeouts if isinstance(timeouts, float) else None  # the same for every timer
         self._clock = clock
         self._busy = False
         self._mute = False  # sending failed; what the peer said may still be read
@@ -106,17 +121,25 @@ class _Driving:
             return self._timed_out()
         return ConnectionLost(f"{failure}: {str(exc) or type(exc).__name__}")
 
+    def _unsent(self, exc: OSError) -> ConnectionLost:
+        lost = self._lost("sending failed", exc)
+        self._mute = True
+        lost.sending = not isinstance(lost, TimedOut)
+        return lost
+
     def _timed_out(self) -> TimedOut:
         return TimedOut(self.conn.timer, self._seconds() or 0)
 
     def _seconds(self) -> float | None:
-        if type(self._timeouts) is float:
-            return self._timeouts
-        return seconds_for(self.conn.timer, self._timeouts)
+        return self._always or seconds_for(self.conn.timer, self._timeouts)
 
 
 class Driver(_Driving):
-    """Runs operations on one connection over one stream, one at a time."""
+    """Runs operations on one connection over one stream, one at a time.
+
+    `conn`: the connection. `stream`: what its octets go through. `timeouts`: seconds for every wait, or some
+    timers to their seconds, None for ever. `clock`: tells the seconds.
+    """
 
     stream: Stream
 
@@ -145,7 +168,12 @@ class Driver(_Driving):
         self._guard("the TLS handshake failed", self.stream.start_tls, self._seconds())
 
     def run(self, op: Op[_T], ask: Callable[[Any], object] | None = None) -> _T:
-        """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`)."""
+        """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`,
+        `NextToken`).
+
+        Raises `LocalProtocolError` if another operation is running, `ConnectionLost` when the network fails,
+        `TimedOut` when the peer is silent for too long, and what the operation raises.
+        """
         if self._busy:
             raise LocalProtocolError("another operation is using this connection")
         self._busy = True
@@ -207,8 +235,13 @@ class Driver(_Driving):
     def _wait(self) -> object:
         """The next event, which is not there yet."""
         conn = self.conn
-        self._flush()
-        left = seconds = self._seconds()
+        left = seconds = self._always or self._seconds()
+        data = conn.data_to_send()
+        if data and not self._mute:
+            try:
+                self.stream.send_all(data, seconds)
+            except OSError as exc:
+                raise self._unsent(exc) from exc
         deadline = None if seconds is None else self._clock() + seconds
         while True:
             if self._stopping:
@@ -233,10 +266,7 @@ class Driver(_Driving):
             try:
                 self.stream.send_all(data, self._seconds())
             except OSError as exc:
-                lost = self._lost("sending failed", exc)
-                self._mute = True
-                lost.sending = not isinstance(lost, TimedOut)
-                raise lost from exc
+                raise self._unsent(exc) from exc
 
     def _guard(self, failure: str, action: Callable[..., _T], *arguments: object) -> _T:
         """Let the stream do something; what the network does wrong becomes one of our errors."""
@@ -247,7 +277,11 @@ class Driver(_Driving):
 
 
 class AsyncDriver(_Driving):
-    """Runs operations on one connection over one stream, one at a time."""
+    """Runs operations on one connection over one stream, one at a time.
+
+    `conn`: the connection. `stream`: what its octets go through. `timeouts`: seconds for every wait, or some
+    timers to their seconds, None for ever. `clock`: tells the seconds.
+    """
 
     stream: AsyncStream
 
@@ -276,7 +310,12 @@ class AsyncDriver(_Driving):
         await self._guard("the TLS handshake failed", self.stream.start_tls, self._seconds())
 
     async def run(self, op: Op[_T], ask: Callable[[Any], Awaitable[object]] | None = None) -> _T:
-        """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`)."""
+        """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`,
+        `NextToken`).
+
+        Raises `LocalProtocolError` if another operation is running, `ConnectionLost` when the network fails,
+        `TimedOut` when the peer is silent for too long, and what the operation raises.
+        """
         if self._busy:
             raise LocalProtocolError("another operation is using this connection")
         self._busy = True
@@ -340,8 +379,13 @@ class AsyncDriver(_Driving):
     async def _wait(self) -> object:
         """The next event, which is not there yet."""
         conn = self.conn
-        await self._flush()
-        left = seconds = self._seconds()
+        left = seconds = self._always or self._seconds()
+        data = conn.data_to_send()
+        if data and not self._mute:
+            try:
+                await self.stream.send_all(data, seconds)
+            except OSError as exc:
+                raise self._unsent(exc) from exc
         deadline = None if seconds is None else self._clock() + seconds
         while True:
             if self._stopping:
@@ -366,10 +410,7 @@ class AsyncDriver(_Driving):
             try:
                 await self.stream.send_all(data, self._seconds())
             except OSError as exc:
-                lost = self._lost("sending failed", exc)
-                self._mute = True
-                lost.sending = not isinstance(lost, TimedOut)
-                raise lost from exc
+                raise self._unsent(exc) from exc
 
     async def _guard(self, failure: str, action: Callable[..., Awaitable[_T]], *arguments: object) -> _T:
         """Let the stream do something; what the network does wrong becomes one of our errors."""

@@ -5,11 +5,10 @@ They are the same text but for `async` and `await`. What runs sessions and waits
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
@@ -22,8 +21,6 @@ from .auth import AuthSettings
 
 if TYPE_CHECKING:
     from .handlers import Handler
-
-_log = logging.getLogger("smtp_transports")
 
 # Seconds to wait when there are no more descriptors or threads to be had.
 _PAUSE = 0.1
@@ -77,7 +74,7 @@ class Tasks(Protocol):
 
     async def __aenter__(self) -> Any: ...
     async def __aexit__(self, *exc: object) -> Any: ...
-    def start(self, function: Callable[[], Awaitable[None]]) -> None: ...
+    def start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
     async def join(self, seconds: float | None) -> bool: ...
     async def pause(self, seconds: float, /) -> None: ...
 
@@ -173,7 +170,7 @@ class Server(_Serving):
         self._listeners = listeners
         self._threads = threads
         self._slots = slots
-        self.addresses += [listener.address for listener in listeners]
+        self.addresses.extend(listener.address for listener in listeners)
         for listener in listeners:
             threads.start(partial(self._accept, listener))
 
@@ -190,7 +187,7 @@ class Server(_Serving):
                 self._slots.release()
                 if self._closing:
                     return
-                _log.error("cannot take a connection", exc_info=exc)
+                _log("cannot take a connection", exc)
                 self._threads.pause(_PAUSE)
 
     def _serve(self, stream: ServerStream, peer: Any) -> None:
@@ -217,7 +214,7 @@ class Server(_Serving):
         except ConnectionLost:
             pass  # the client is gone, and the handler was told
         except Exception as exc:  # of a handler, where the client can be told nothing any more
-            _log.error("a session failed", exc_info=exc)
+            _log("a session failed", exc)
         finally:
             self._leave(driver)
             stream.close()
@@ -277,7 +274,7 @@ class AsyncServer(_Serving):
                 self._slots.release()
                 if self._closing:
                     return
-                _log.error("cannot take a connection", exc_info=exc)
+                _log("cannot take a connection", exc)
                 await self._tasks.pause(_PAUSE)
 
     async def _serve(self, stream: AsyncServerStream, peer: Any) -> None:
@@ -288,7 +285,7 @@ class AsyncServer(_Serving):
 
         async def ask(question: Decide) -> object:
             answer = getattr(self._handler, question.hook)(session, *question.arguments)
-            return await answer if isinstance(answer, Awaitable) else answer
+            return await answer if answer is not None and isinstance(answer, Awaitable) else answer
 
         try:
             self._enter(driver)
@@ -305,7 +302,7 @@ class AsyncServer(_Serving):
         except ConnectionLost:
             pass  # the client is gone, and the handler was told
         except Exception as exc:  # of a handler, where the client can be told nothing any more
-            _log.error("a session failed", exc_info=exc)
+            _log("a session failed", exc)
         finally:
             self._leave(driver)
             await stream.close()
@@ -327,7 +324,7 @@ class AsyncServer(_Serving):
 
     async def __aenter__(self) -> Self:
         self._listeners = await self._listen()
-        self.addresses += [listener.address for listener in self._listeners]
+        self.addresses.extend(listener.address for listener in self._listeners)
         await self._tasks.__aenter__()
         for listener in self._listeners:
             self._tasks.start(partial(self._accept, listener))
@@ -347,6 +344,12 @@ class AsyncServer(_Serving):
 def _host(peer: Any) -> object:
     """What the sessions of one client are counted by; None for a Unix socket, whose clients are all alike."""
     return peer[0] if isinstance(peer, tuple) else None
+
+
+def _log(message: str, exc: Exception) -> None:
+    import logging  # a tenth of what it costs to import a client
+
+    logging.getLogger("smtp_transports").error(message, exc_info=exc)
 
 
 def _dialogue(conn: ServerConnection, session: Session, settings: Settings) -> Any:

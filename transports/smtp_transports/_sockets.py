@@ -61,10 +61,12 @@ class SocketStream:
 
     def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
-        self._set_timeout(timeout)
         if self._tls is None:
-            self.sock.sendall(data)
+            sent = self._wait_for(self.sock.send, data, timeout)
+            if sent < len(data):
+                self._send_rest(memoryview(data)[sent:], timeout)
             return
+        self._set_timeout(timeout)
         view = memoryview(data)
         while view:
             view = view[self._tls.write(view) :]
@@ -73,8 +75,7 @@ class SocketStream:
     def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
         """Wait for octets; `b""` is the end."""
         if self._tls is None:
-            self._set_timeout(timeout)
-            octets: bytes = self.sock.recv(max_octets)
+            octets: bytes = self._wait_for(self.sock.recv, max_octets, timeout)
             return octets
         try:
             return self._until_done(partial(self._tls.read, max_octets), timeout)
@@ -130,6 +131,32 @@ class SocketStream:
     def _send_secured(self) -> None:
         if self._outgoing.pending:
             self.sock.sendall(self._outgoing.read())
+
+    def _send_rest(self, data: memoryview, timeout: float | None) -> None:
+        """Send what did not fit in at once, before one deadline."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        left = timeout
+        while data:
+            if left is not None and left <= 0:
+                raise TimeoutError("timed out")
+            data = data[self._wait_for(self.sock.send, data, left) :]
+            left = None if deadline is None else deadline - time.monotonic()
+
+    def _wait_for(self, action: Callable[[Any], Any], argument: object, timeout: float | None) -> Any:
+        """Let the socket do something. To set its timeout is a system call: one that is somewhat shorter
+        stays, and is followed by another for the rest.
+        """
+        own = self._timeout
+        if timeout is None or own is None or not own <= timeout <= 4 * own:
+            self._set_timeout(timeout)
+            own = timeout
+        try:
+            return action(argument)
+        except TimeoutError:
+            if timeout is None or own is None or own >= timeout:
+                raise
+        self._set_timeout(timeout - own)
+        return action(argument)
 
     def _end(self, how: int) -> None:
         # That of gevent would raise in who waits; what is below it lets the end be read.
@@ -203,9 +230,12 @@ class Sockets(NamedTuple):
         policy; `required` by default if a `context` is given. `context`: by default certificates and names
         are verified against the system's authorities. `server_hostname`: the name to verify, if it is not
         `host`. `unix`: the path of a Unix socket, instead of host and port; `sock`: a connected socket
-        instead of either; `stream`: a stream of your own. `domain`: how to introduce this client; by
-        default the host's name if it has a dot, else its address. `proxy`: what to say before all else, for
-        whom this connection is made. `timeouts`: seconds; connecting takes the one for the greeting.
+        instead of either; `stream`: a stream of your own. `local_address`: host and port to connect from.
+        `domain`: how to introduce this client; by default the host's name if it has a dot, else its
+        address. `proxy`: what to say before all else, for whom this connection is made. `timeouts`: seconds
+        for every wait, or some timers to their seconds, None for ever; those of RFC 5321 4.5.3.2 otherwise.
+        Connecting takes the one for the greeting. `limits`: what the server may not exceed. `line_ends`:
+        what becomes of bare CR and LF in a message.
 
         Every address of `host` is tried. Raises `OSError` if no connection can be had, `ConnectionLost`
         from an `ssl.SSLError` if TLS fails, `Refused` and `NotOffered` as `smtp_proto.ops.greet` and
@@ -254,15 +284,17 @@ class Sockets(NamedTuple):
     ) -> Server:
         """Listen and serve at the same time as all else: a `Server`, and a context manager.
 
-        `port` 0 takes a free one: see `server.address`. `context`: the server's certificate; with it
-        STARTTLS is offered, or with `tls` the session begins with TLS. `require_tls`: take no mail in the
-        clear. `domain`: the server's name; by default the host's. `offer`: the extensions that the handler
-        knows what to do with, besides SIZE, STARTTLS and AUTH. `auth`: how clients are authenticated.
-        `max_sessions`: at once; more clients wait to be accepted. `max_sessions_per_address`: more from one
-        address are turned away.
-        `proxy_protocol`: every client says first for whom it speaks (PROXY protocol, versions 1 and 2), and
-        is believed: only where nobody but proxies that you trust can connect. `unix`: listen at this path
-        instead.
+        `handler`: who decides. `host`: the address to listen at. `port`: 0 takes a free one: see
+        `server.address`. `tls`: TLS from the start. `context`: the server's certificate; with it STARTTLS
+        is offered, or with `tls` the session begins with TLS. `lmtp`: speak LMTP. `require_tls`: take no
+        mail in the clear. `domain`: the server's name; by default the host's. `offer`: the extensions that
+        the handler knows what to do with, besides SIZE, STARTTLS and AUTH. `auth`: how clients are
+        authenticated. `max_sessions`: at once; more clients wait to be accepted.
+        `max_sessions_per_address`: more from one address are turned away. `proxy_protocol`: every client
+        says first for whom it speaks (PROXY protocol, versions 1 and 2), and is believed: only where nobody
+        but proxies that you trust can connect. `unix`: listen at this path instead. `timeouts`: as for
+        `connect`. `limits`: what clients may not exceed, `Limits.message_size` among them. `line_ends`:
+        what becomes of a message with bare CR or LF.
 
         Raises `OSError` if it cannot listen there, `ValueError` for TLS without a context.
         """
@@ -344,7 +376,8 @@ def listening(library: Any, host: str, port: int, unix: str | os.PathLike[str] |
 
 
 def _listening(library: Any, family: int, address: Any) -> Any:
-    sock = library.socket(family, socket.SOCK_STREAM)
+    # asyncio sets TCP_NODELAY on what is accepted, but only if the listening socket knows that it is TCP.
+    sock = library.socket(family, socket.SOCK_STREAM, 0 if family == socket.AF_UNIX else socket.IPPROTO_TCP)
     try:
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -10,16 +10,17 @@ async with serve(Mailbox(), "127.0.0.1", 0) as server:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 
 from ._async import AsyncSockets
 from ._asyncio_stream import Stream
 from ._client import AsyncClient
-from ._places import Security
+from ._places import INTERNET, Security
 from ._pool import AsyncPool
 from ._server import AsyncServer
 from ._sockets import stop_listening
@@ -36,7 +37,7 @@ class _Listener:
     def __init__(self, sock: socket.socket, security: Security) -> None:
         self._sock = sock
         self._security = security
-        self._pending: asyncio.Task[Any] | None = None
+        self._accepting: asyncio.Task[Any] | None = None
         self._is_closed = False
         self.address = sock.getsockname()
 
@@ -45,13 +46,15 @@ class _Listener:
         loop = asyncio.get_running_loop()
         if self._is_closed:
             raise OSError("the listener is closed")
-        self._pending = loop.create_task(loop.sock_accept(self._sock))
+        self._accepting = asyncio.current_task()
         try:
-            sock, peer = await self._pending
+            sock, peer = await loop.sock_accept(self._sock)
         except asyncio.CancelledError:
             if not self._is_closed:
                 raise
             raise OSError("the listener is closed") from None
+        finally:
+            self._accepting = None
         try:
             _, stream = await loop.connect_accepted_socket(lambda: Stream(self._security), sock)
         except BaseException:
@@ -63,8 +66,11 @@ class _Listener:
         """Stop listening; `accept` raises."""
         if not self._is_closed:
             self._is_closed = True
-            if self._pending is not None:
-                self._pending.cancel()
+            if self._accepting is not None:
+                self._accepting.cancel()
+                with contextlib.suppress(NotImplementedError):  # of Windows
+                    # A client may be there already; nobody may look at the socket any more.
+                    asyncio.get_running_loop().remove_reader(self._sock)
             stop_listening(self._sock, self.address)
 
 
@@ -83,13 +89,9 @@ class _Tasks:
             task.cancel()
         await self.join(None)
 
-    def start(self, function: Callable[[], Awaitable[None]]) -> None:
+    def start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `function` in a task of its own."""
-
-        async def run() -> None:
-            await function()
-
-        task = asyncio.get_running_loop().create_task(run())
+        task = asyncio.get_running_loop().create_task(function())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -132,6 +134,8 @@ class _Sockets(AsyncSockets):
 
     async def adopt(self, sock: socket.socket, security: Security) -> Stream:
         loop = asyncio.get_running_loop()
+        if sock.family in INTERNET:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _, stream = await loop.connect_accepted_socket(lambda: Stream(security), sock)
         return stream
 
@@ -157,5 +161,5 @@ def _is_address(host: str) -> bool:
 
 
 _library = _Sockets()
-connect = _library.connect
-serve = _library.serve
+connect: Final = _library.connect
+serve: Final = _library.serve

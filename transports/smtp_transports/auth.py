@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,13 +26,15 @@ class AuthSettings(NamedTuple):
     mechanisms: Sequence[str | Mechanism]
     required: bool = False
     allow_plaintext: bool = False
-    secret: bytes = secrets.token_bytes(16)
+    secret: bytes = os.urandom(16)
     iterations: int = 100_000
 
     def authenticator(self, session: Session) -> Authenticator:
         """What the core asks of it, for this session."""
 
         def make_context() -> Any:
+            import secrets
+
             from smtp_proto.sasl import Context
 
             from ._bindings import channel_bindings

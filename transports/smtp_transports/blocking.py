@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Final
 
 from ._client import Client
 from ._pool import Pool
@@ -49,5 +50,5 @@ class _Threads:
 
 
 _library = Sockets(socket, _Threads, threading.BoundedSemaphore)
-connect = _library.connect
-serve = _library.serve
+connect: Final = _library.connect
+serve: Final = _library.serve

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from smtp_proto.testing.conformance import Letter, ReactiveServer, Send, ServerStream
 
+__all__ = ["over_tcp"]
+
 Address: TypeAlias = tuple[str, int]
 
 _READ = 65536

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 import gevent
 import gevent.event
@@ -56,5 +57,5 @@ class Pool(_Pool):
 
 
 _library = Sockets(gevent.socket, _Greenlets, gevent.lock.BoundedSemaphore)
-connect = _library.connect
-serve = _library.serve
+connect: Final = _library.connect
+serve: Final = _library.serve

@@ -15,6 +15,8 @@ from smtp_proto.ops import Session
 if TYPE_CHECKING:
     from smtp_proto.sasl import Identity, Question
 
+__all__ = ["Collector", "Discard", "Handler", "Mailbox", "Maildir", "Message", "Print"]
+
 _log = logging.getLogger("smtp_transports")
 
 
@@ -44,11 +46,11 @@ class Handler:
         return None
 
     def rcpt(self, session: Session, command: Rcpt) -> Reply | None:
-        """It names a recipient, `command.forward_path`."""
+        """The client names a recipient, `command.forward_path`."""
         return None
 
     def data(self, session: Session) -> Reply | None:
-        """It is about to send the message: the last chance to refuse without reading it."""
+        """The client is about to send the message: the last chance to refuse without reading it."""
         return None
 
     def chunk(self, session: Session, data: bytes) -> Reply | None:
@@ -56,7 +58,9 @@ class Handler:
         return None
 
     def message(self, session: Session) -> Reply | Sequence[Reply | None] | None:
-        """The message is complete. Where `session.per_recipient` a list may answer for each recipient."""
+        """The message is complete: None takes it, with 250. Where `session.per_recipient` is true, a list may
+        answer for each of `session.recipients`.
+        """
         return None
 
     def reset(self, session: Session) -> Reply | None:
@@ -64,19 +68,19 @@ class Handler:
         return None
 
     def verify(self, session: Session, argument: str) -> Reply | None:
-        """VRFY."""
+        """VRFY: whether `argument` is somebody here. None says 252, that a message would be tried."""
         return None
 
     def expand(self, session: Session, argument: str) -> Reply | None:
-        """EXPN."""
+        """EXPN: who is on the list `argument`. None says 502."""
         return None
 
     def help(self, session: Session, topic: str | None) -> Reply | None:
-        """HELP."""
+        """HELP, about `topic` if it was named. None says 214."""
         return None
 
     def etrn(self, session: Session, node: str) -> Reply | None:
-        """ETRN: somebody asks for the mail that waits for `node`."""
+        """ETRN: somebody asks for the mail that waits for `node`. None says 458, that none can be sent."""
         return None
 
     def xclient(self, session: Session, attributes: Mapping[str, str]) -> Reply | None:
@@ -107,8 +111,11 @@ class Message(NamedTuple):
     """A message as it was received."""
 
     sender: Path
+    """The reverse-path, a str; empty for the null path."""
     recipients: tuple[Path, ...]
+    """Those that were taken, each a str."""
     data: bytes
+    """Its octets; lines end in CRLF."""
 
 
 class Collector(Handler):
@@ -152,7 +159,9 @@ class Discard(Handler):
 
 
 class Print(Collector):
-    """Prints every message, its line ends made the system's own; control characters are escaped."""
+    """Prints every message to `file`, or standard output, its line ends made the system's own; control
+    characters are escaped.
+    """
 
     def __init__(self, file: IO[str] | None = None) -> None:
         self._file = file
@@ -169,7 +178,9 @@ class Print(Collector):
 
 
 class Maildir(Collector):
-    """Delivers every message once into a Maildir, with Return-Path and Delivered-To on top."""
+    """Delivers every message once into the Maildir `directory`, which is made if it is not there, with
+    Return-Path and Delivered-To on top.
+    """
 
     def __init__(self, directory: str | FilePath) -> None:
         from mailbox import Maildir as _Maildir  # brings all of `email`

@@ -32,7 +32,7 @@ _Fields = list[tuple[str, Any]]
 
 
 class Envelope(NamedTuple):
-    """Who sends a message, and to whom."""
+    """Who sends a message, and to whom. `sender`: one path. `recipients`: each path once."""
 
     sender: Path
     recipients: list[Path]

@@ -107,9 +107,9 @@ class Certificates:
         import trustme
 
         authority = trustme.CA()
-        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server: ssl.SSLContext = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost", "127.0.0.1", "::1").configure_cert(self.server)
-        self.ca_pem = folder / "ca.pem"
+        self.ca_pem: FilePath = folder / "ca.pem"
         authority.cert_pem.write_to_path(str(self.ca_pem))
 
 
@@ -177,8 +177,9 @@ class _Server:
 
         `verb`: a command such as `"RCPT"`; `"CONNECT"`: instead of the greeting; `"."`: the end of a message,
         in chunks too. `code`: 400 to 599; the server hangs up behind 421. `text`: may begin with an enhanced
-        status code. `recipient`: only RCPT for this one, or in LMTP the verdict for this one. What is planned
-        happens in the order of planning, and has to happen before a test that passes is over.
+        status code. `recipient`: only RCPT for this one, or in LMTP the verdict for this one.
+
+        What is planned happens in the order of planning, and has to happen before a test that passes is over.
 
         Raises `ValueError` for what cannot happen.
         """

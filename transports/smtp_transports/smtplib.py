@@ -114,12 +114,14 @@ class SMTPServerDisconnected(SMTPException):
 
 
 class SMTPResponseException(SMTPException):
-    """The server answered with an error: `smtp_code`, and `smtp_error`, octets as they came."""
+    """The server answered with an error. `code`, `msg`: the reply's code, and its text, octets as they
+    came; they become the attributes `smtp_code` and `smtp_error`.
+    """
 
     def __init__(self, code: int, msg: bytes | str) -> None:
         self.smtp_code = code
         self.smtp_error = msg
-        self.args = (code, msg)
+        self.args: tuple[Any, ...] = (code, msg)
 
 
 class SMTPSenderRefused(SMTPResponseException):
@@ -129,7 +131,7 @@ class SMTPSenderRefused(SMTPResponseException):
         self.smtp_code = code
         self.smtp_error = msg
         self.sender = sender
-        self.args = (code, msg, sender)
+        self.args: tuple[Any, ...] = (code, msg, sender)
 
 
 class SMTPRecipientsRefused(SMTPException):
@@ -137,7 +139,7 @@ class SMTPRecipientsRefused(SMTPException):
 
     def __init__(self, recipients: dict[str, _Answer]) -> None:
         self.recipients = recipients
-        self.args = (recipients,)
+        self.args: tuple[Any, ...] = (recipients,)
 
 
 class SMTPDataError(SMTPResponseException):
@@ -210,17 +212,8 @@ def _path(address: str) -> Path:
         return Path(_envelope(address)[1:-1])
 
 
-def _paths(addresses: list[str]) -> list[Path]:
-    try:
-        return [Path(address) for address in addresses]
-    except LocalProtocolError:
-        return [_path(address) for address in addresses]
-
-
 def _words(options: Iterable[str]) -> str:
     """ESMTP parameters as they stand behind the path. Raises `ValueError` for two in one."""
-    if not options:
-        return ""
     text = "".join(f" {option}" for option in options)
     if _one_line(text) and any(not option.isprintable() or " " in option for option in options):
         raise ValueError(f"an option is one word: {text!r}")
@@ -310,6 +303,11 @@ class SMTP:
     Methods that say one command return the code and the text of the reply, octets, lines joined with line
     feeds. All raise `SMTPServerDisconnected` if the connection breaks, and `ValueError` for CR or LF in an
     argument.
+
+    As with the original, `sock` is the connected socket or None, `file` what reads from it, `debuglevel`
+    what `set_debuglevel` set, `helo_resp` and `ehlo_resp` what the server answered last, `does_esmtp`
+    whether it knows EHLO, `default_port` and `ehlo_msg` what a subclass may set, `user` and `password` what
+    `login` was given.
     """
 
     debuglevel: int = 0
@@ -344,7 +342,7 @@ class SMTP:
         self._host = self._connected_to = host
         self.timeout = timeout
         self.esmtp_features: dict[str, str] = {}
-        self.command_encoding = "ascii"
+        self.command_encoding: str = "ascii"
         self.source_address = source_address
         self._auth_challenge_count = 0
         self._verdicts: list[_Answer] = []
@@ -353,7 +351,7 @@ class SMTP:
             if code != 220:
                 self.close()
                 raise SMTPConnectError(code, msg)
-        self.local_hostname = _own_name() if local_hostname is None else local_hostname
+        self.local_hostname: str = _own_name() if local_hostname is None else local_hostname
 
     def __enter__(self) -> Self:
         return self
@@ -825,15 +823,22 @@ class SMTP:
         `UnicodeEncodeError` for text beyond ASCII, before anything is said. Unless the server closed it, the
         connection is good for the next message.
         """
-        self.ehlo_or_helo_if_needed()
+        if self.ehlo_resp is None:
+            self.ehlo_or_helo_if_needed()
         recipients = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
         body = msg.encode("ascii") if isinstance(msg, str) else msg
         is_ascii = "".join((from_addr, *recipients)).isascii()
-        if self.sock and not is_ascii:
+        if not is_ascii and self.sock:
             self._check_encoding(from_addr, recipients, mail_options)
         self.last_result = None
         if recipients and self._may_pipeline():
-            refused = self._send_at_once(from_addr, recipients, body, mail_options, rcpt_options, is_ascii)
+            refused = None
+            if is_ascii and not mail_options and not rcpt_options:
+                refused = self._send_at_once(from_addr, recipients, body, _NONE, from_addr, recipients)
+            if refused is None:
+                refused = self._send_as_given(
+                    from_addr, recipients, body, mail_options, rcpt_options, is_ascii
+                )
             if refused is not None:
                 return refused
         return self._send_by_steps(from_addr, recipients, body, mail_options, rcpt_options)
@@ -872,7 +877,7 @@ class SMTP:
             self._driver = Driver(self._conn, _Wire(self), _FOR_EVER)
         return self._driver
 
-    def _send_at_once(
+    def _send_as_given(
         self,
         sender: str,
         recipients: list[str],
@@ -881,26 +886,35 @@ class SMTP:
         rcpt_options: Sequence[str],
         is_ascii: bool,
     ) -> dict[str, _Answer] | None:
-        """None for what the core does not take: nothing has been said then."""
+        """`_send_at_once` for addresses and options as they may be written here."""
+        try:
+            parameters = Parameters.from_text("MAIL", _words(mail_options))
+            for_rcpt = Parameters.from_text("RCPT", _words(rcpt_options))
+            path = _path(sender)
+            rcpts = [Rcpt(forward_path=_path(recipient), parameters=for_rcpt) for recipient in recipients]
+        except LocalProtocolError:
+            return None
+        is_said = is_ascii or "smtputf8" in self.esmtp_features
+        if not is_said and not all(rcpt.forward_path.is_ascii for rcpt in rcpts):
+            return None
+        return self._send_at_once(path, rcpts, body, parameters, sender, recipients)
+
+    def _send_at_once(
+        self,
+        path: str,
+        rcpts: Sequence[str | Rcpt],
+        body: Octets,
+        parameters: Mapping[str, Any],
+        sender: str,
+        recipients: list[str],
+    ) -> dict[str, _Answer] | None:
+        """Send a message by the core's operation, to which `path` and `rcpts` are what `sender` and
+        `recipients` are here. None for what it does not take: nothing has been said then.
+        """
         driver = self._core()
         conn = self._conn
         delivery = ops.Delivery()
-        whole, ask = parts(body)
-        of_mail = _words(mail_options) if mail_options else ""
-        of_rcpt = _words(rcpt_options) if rcpt_options else ""
-        try:
-            parameters = Parameters.from_text("MAIL", of_mail) if of_mail else _NONE
-            for_rcpt = Parameters.from_text("RCPT", of_rcpt) if of_rcpt else _NONE
-            paths = _paths(recipients)
-            rcpts: Sequence[Path | Rcpt] = paths
-            if for_rcpt:
-                rcpts = [Rcpt(forward_path=path, parameters=for_rcpt) for path in paths]
-            path = _path(sender)
-        except LocalProtocolError:
-            return None
-        is_said = is_ascii or "SMTPUTF8" in conn.features
-        if not is_said and not all(path.is_ascii for path in paths):
-            return None
+        whole, ask = (body, None) if type(body) is bytes else parts(body)
         try:
             op = ops.send_message(
                 conn,
@@ -930,7 +944,7 @@ class SMTP:
             self._take_back(conn)
         if result.all_accepted:
             return {}
-        return self._judge(sender, recipients, paths, [cast(Reply, one.reply) for one in result.outcomes])
+        return self._judge(sender, recipients, result.outcomes)
 
     def _take_back(self, conn: ClientConnection) -> None:
         """The message is through: the single calls go on where the core stopped."""
@@ -941,20 +955,19 @@ class SMTP:
             self.file.receive_data(octets)
             self._driver = None
 
-    def _judge(
-        self, sender: str, recipients: list[str], paths: list[Path], replies: list[Reply]
-    ) -> dict[str, _Answer]:
-        """Those who were refused; or raise, if nobody was accepted. `replies`: which decided, for each."""
+    def _judge(self, sender: str, recipients: list[str], outcomes: Sequence[Outcome]) -> dict[str, _Answer]:
+        """Those who were refused; or raise, if nobody was accepted."""
         refused: dict[str, _Answer] = {}
         verdict: Reply | None = None
         accepted = False
-        for recipient, path, reply in zip(recipients, paths, replies, strict=True):
+        for recipient, outcome in zip(recipients, outcomes, strict=True):
+            reply = cast(Reply, outcome.reply)
             if isinstance(reply.to, Mail):
                 self._leave(reply.code)
                 raise SMTPSenderRefused(*_answer(reply), sender)
             of_message = isinstance(reply.to, EndOfMessage)
             accepted = accepted or (of_message and reply.is_positive)
-            own = isinstance(reply.to, Rcpt) and reply.to.forward_path is path
+            own = isinstance(reply.to, Rcpt) and reply.to.forward_path == outcome.recipient
             if own or (of_message and not reply.is_positive):
                 refused[recipient] = _answer(reply)
             if not isinstance(reply.to, Rcpt):  # that of another recipient is a 421
@@ -1102,6 +1115,8 @@ class SMTP_SSL(SMTP):
     """The same through TLS from the start; port 465. By default the certificate and the name are verified."""
 
     default_port = SMTP_SSL_PORT
+    context: ssl.SSLContext
+    """Which certificates are taken, and for which names."""
 
     if sys.version_info >= (3, 12):
 
@@ -1164,7 +1179,7 @@ class LMTP(SMTP):
         if not host.startswith("/"):
             return super().connect(host, port, source_address)
         self._refuse_no_timeout()
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock: Any = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             if self.timeout is not _DEFAULT_TIMEOUT:
                 self.sock.settimeout(self.timeout)

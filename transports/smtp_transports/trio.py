@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -30,7 +30,7 @@ class Stream:
     """A trio stream over a socket, as one of ours."""
 
     def __init__(self, stream: trio.SocketStream, security: Security) -> None:
-        self.sock = stream.socket
+        self.sock: trio.socket.SocketType = stream.socket
         self._stream: trio.abc.Stream = stream
         self._security = security
         self._receiving: trio.CancelScope | None = None
@@ -43,16 +43,21 @@ class Stream:
 
     async def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
-        await self._limited(self._stream.send_all, data, timeout=timeout)
+        with _limit(timeout):
+            await _guarded(self._stream.send_all, data)
+            return
+        raise TimeoutError
 
     async def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
         """Wait for octets; `b""` is the end."""
-        with trio.CancelScope() as self._receiving:
+        with _limit(timeout) as self._receiving:
             if self._ended:
                 self._receiving.cancel()
-            octets: bytes = await self._limited(self._stream.receive_some, max_octets, timeout=timeout)
+            octets: bytes = await _guarded(self._stream.receive_some, max_octets)
             return octets
-        return b""
+        if self._ended:
+            return b""
+        raise TimeoutError
 
     async def start_tls(self, timeout: float | None) -> None:
         """Do the handshake."""
@@ -64,12 +69,14 @@ class Stream:
             https_compatible=True,
         )
         self._stream = secured
-        with trio.CancelScope() as self._receiving:
+        with _limit(timeout) as self._receiving:
             if self._ended:
                 self._receiving.cancel()
-            await self._limited(secured.do_handshake, timeout=timeout)
+            await _guarded(secured.do_handshake)
             return
-        raise ConnectionAbortedError("the connection was closed")
+        if self._ended:
+            raise ConnectionAbortedError("the connection was closed")
+        raise TimeoutError
 
     async def close(self) -> None:
         """Close the socket."""
@@ -85,17 +92,19 @@ class Stream:
         """End the conversation: who waits here is woken, and has to close."""
         self.sock.close()
 
-    async def _limited(
-        self, action: Callable[..., Awaitable[Any]], *arguments: object, timeout: float | None
-    ) -> Any:
-        with trio.move_on_after(math.inf if timeout is None else timeout):
-            try:
-                return await action(*arguments)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-                if isinstance(exc.__cause__, OSError):
-                    raise exc.__cause__ from exc
-                raise ConnectionAbortedError(str(exc) or "the connection was closed") from exc
-        raise TimeoutError
+
+def _limit(seconds: float | None) -> trio.CancelScope:
+    return trio.move_on_after(math.inf if seconds is None else seconds)
+
+
+async def _guarded(action: Callable[..., Awaitable[Any]], *arguments: object) -> Any:
+    """What trio says of the network, as an `OSError`."""
+    try:
+        return await action(*arguments)
+    except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+        if isinstance(exc.__cause__, OSError):
+            raise exc.__cause__ from exc
+        raise ConnectionAbortedError(str(exc) or "the connection was closed") from exc
 
 
 class _Listener:
@@ -144,7 +153,7 @@ class _Tasks:
 
     async def join(self, seconds: float | None) -> bool:
         """Wait until all have ended, those included that start meanwhile; whether they have in time."""
-        with trio.move_on_after(math.inf if seconds is None else seconds):
+        with _limit(seconds):
             while self._running:
                 self._all_ended = trio.Event()
                 await self._all_ended.wait()
@@ -185,7 +194,7 @@ class _Sockets(AsyncSockets):
         return _Listener(sock, security)
 
     async def limited(self, opening: Awaitable[Any], seconds: float | None) -> Any:
-        with trio.move_on_after(math.inf if seconds is None else seconds):
+        with _limit(seconds):
             return await opening
         raise TimeoutError("timed out")
 
@@ -196,5 +205,5 @@ class Pool(AsyncPool):
 
 
 _library = _Sockets()
-connect = _library.connect
-serve = _library.serve
+connect: Final = _library.connect
+serve: Final = _library.serve

@@ -56,8 +56,10 @@ def check_client(send: Send, *, lmtp: bool = False, tls: bool = True, examples: 
 
     `send` has the client send one letter over a stream; see `Send`. `lmtp`: the client speaks LMTP. `tls`:
     the stream can do a handshake, so STARTTLS is offered. `examples`: how many servers are made up, where
-    Hypothesis is there to do so; what they show is made as small as can be. Every check of the same client is
-    the same. What a client does without reading or writing cannot be stopped; all else is.
+    Hypothesis is there to do so; what they show is made as small as can be.
+
+    Every check of the same client is the same. What a client does without reading or writing cannot be
+    stopped; all else is.
 
     Raises `ValueError` if `send` says that somebody got a letter who is no recipient.
     """

@@ -38,8 +38,8 @@ class ReactiveServer:
     """
 
     def __init__(self, letter: Letter, behaviour: Behaviour) -> None:
-        self.session = Session(letter, behaviour)
-        self.tls_due = False
+        self.session: Session = Session(letter, behaviour)
+        self.tls_due: bool = False
         """Whether it is ready for the handshake, and hears nothing else."""
         self.is_over = False
         """Whether the client has read the end of file."""

@@ -34,8 +34,9 @@ _STRICT_ENVELOPE = re.compile(rb"[A-Za-z]+ [A-Za-z]+:<")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """What the client is to send. `data` has CRLF for line ends, unless it is said that a client may get
-    others; `user` and `password` are for servers that offer AUTH.
+    """What the client is to send. `sender`: the reverse-path. `recipients`: the forward-paths. `data`: the
+    message; it has CRLF for line ends, unless it is said that a client may get others. `user`, `password`:
+    for servers that offer AUTH.
     """
 
     sender: str = "ada@client.example"
@@ -59,10 +60,10 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server says in the place of its usual reply: any octets.
+    """What the server says in the place of its usual reply.
 
-    `behind`: more of them, for which nobody asked, in one piece with the end of the reply. `closes`: then it
-    hangs up, as it does behind a 421. `endless`: `octets` come over and over.
+    `octets`: any. `behind`: more of them, for which nobody asked, in one piece with the end of the reply.
+    `closes`: then it hangs up, as it does behind a 421. `endless`: `octets` come over and over.
     """
 
     octets: bytes
@@ -92,11 +93,12 @@ class Answer:
 class Behaviour:
     """How the server behaves; where nothing is said, as a good one.
 
-    `offers`: the lines of its answer to EHLO behind the first, in the clear; `tls_offers`: those inside TLS
-    (None: the same without STARTTLS). `answers`: by moment, what it says the first time, the second time and
-    so on, before it is itself again. The moments are the verbs, "greeting", "response" (to a line of an AUTH
-    exchange) and "text" (the verdict on a message, in LMTP on each recipient). `pieces`: how many octets of
-    its replies arrive together, one size for each piece, over and over; `()` for a line each.
+    `lmtp`: it speaks LMTP. `offers`: the lines of its answer to EHLO behind the first, in the clear;
+    `tls_offers`: those inside TLS (None: the same without STARTTLS). `answers`: by moment, what it says the
+    first time, the second time and so on, before it is itself again. The moments are the verbs, "greeting",
+    "response" (to a line of an AUTH exchange) and "text" (the verdict on a message, in LMTP on each
+    recipient). `pieces`: how many octets of its replies arrive together, one size for each piece, over and
+    over; `()` for a line each.
     """
 
     lmtp: bool = False

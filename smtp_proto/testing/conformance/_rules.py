@@ -17,7 +17,7 @@ class Rule:
     """One rule of an RFC, as something that can be seen from outside.
 
     `name`: short, such as "end-of-data"; unique among those of a role. `section`: where it stands, such as
-    "RFC 5321 4.1.1.4". `text`: what who keeps it does, in one sentence.
+    "RFC 5321 4.1.1.4". `level`: "must" or "should". `text`: what who keeps it does, in one sentence.
     """
 
     name: str
@@ -28,8 +28,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one rule. `detail`: what was seen, or why it was not asked. `dialogue`: the shortest one
-    that shows it broken, as the text of a `Script`; else empty.
+    """What became of one rule. `rule`: which. `finding`: "kept", "broken" or "not asked". `detail`: what
+    was seen, or why it was not asked. `dialogue`: the shortest one that shows it broken, as the text of a
+    `Script`; else empty.
     """
 
     rule: Rule

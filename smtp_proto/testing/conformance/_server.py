@@ -16,9 +16,11 @@ _NOTHING_ALLOWED = ServerOptions()
 def check_server(connect: Connect, options: ServerOptions = _NOTHING_ALLOWED) -> list[Verdict]:
     """Hold every rule of `SERVER_RULES` against a server: one verdict for each, in their order.
 
-    `connect` makes a new connection each time: a stream of four methods, as in docs/transports.md. `options`:
-    what the check may do, and how far it may go. Short dialogues that are always the same come first, then
-    random sessions, which Hypothesis makes smaller where they show something. Two runs ask the same.
+    `connect`: makes a new connection each time, a `Stream`. `options`: what the check may do, and how far
+    it may go.
+
+    Short dialogues that are always the same come first, then random sessions, which Hypothesis makes smaller
+    where they show something. Two runs ask the same.
 
     Whatever the server does becomes a verdict. Raises what `connect` raises the first time; when it fails
     later, the rest is not asked.

@@ -66,7 +66,7 @@ class Ledger:
     def __init__(self) -> None:
         self._kept: set[str] = set()
         self._broken: dict[str, RuleBroken] = {}
-        self.offered = Features()
+        self.offered: Features = Features()
         """All that the server has offered so far, in the clear and under TLS."""
         self.stopped = ""
         """Why nothing more is asked, where it is not all."""

@@ -26,8 +26,8 @@ class ServerOptions:
     session begins with STARTTLS where it is offered, and the rules about it are asked.
 
     `examples`: how many random sessions are tried; they need Hypothesis, and without it there are none.
-    `patience`: how many seconds to wait for a reply. `pause` is called before anything is sent, to keep the
-    rate down. `clock` tells the seconds, as `time.monotonic` does: with it a reply that trickles in
+    `patience`: how many seconds to wait for a reply. `pause`: called before anything is sent, to keep the
+    rate down. `clock`: tells the seconds, as `time.monotonic` does: with it a reply that trickles in
     gets no more than `patience` in all. `max_connections`, `max_commands`: when that many were made or sent,
     the rest is not asked. `max_octets`: the largest message to send, to see whether SIZE is kept.
 

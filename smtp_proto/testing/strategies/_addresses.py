@@ -34,7 +34,9 @@ def address_literals() -> SearchStrategy[str]:
 
 @cache
 def local_parts(*, utf8: bool = False) -> SearchStrategy[str]:
-    """A Local-part as it is spelled: a dot-string or a quoted string (RFC 5321 4.1.2, RFC 6531 3.3)."""
+    """A Local-part as it is spelled: a dot-string or a quoted string (RFC 5321 4.1.2; beyond ASCII too with
+    `utf8`, RFC 6531 3.3).
+    """
     hurting = st.sampled_from([" ", "@", ">", ",", ".", '\\"', "\\\\"])
     pairs = st.sampled_from(PRINTABLE).map("\\{}".format)
     quoted = st.lists(some(_QTEXT, 4, utf8=utf8) | pairs | hurting, max_size=4)

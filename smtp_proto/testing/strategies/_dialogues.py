@@ -55,7 +55,9 @@ def dialogues(*, lmtp: bool | None = None) -> SearchStrategy[Dialogue]:
     BURL, and whatever may stand between them. Commands are pipelined where the server offers it, anything may
     be refused, and 421 may end it anywhere.
 
-    `lmtp`: which protocol it is; None: either. Messages are such as the session allows: no bare CR or LF, no
+    `lmtp`: which protocol it is; None: either.
+
+    Messages are such as the session allows: no bare CR or LF, no
     NUL, no line of more than 998 octets, no octets above 127, unless MAIL announces them.
     """
     return _dialogues(st.booleans() if lmtp is None else st.just(lmtp))

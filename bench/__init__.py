@@ -1,0 +1,1 @@
+"""What it costs to use this library, beside others and beside a floor: `python -m bench`."""

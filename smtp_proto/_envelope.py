@@ -1,0 +1,79 @@
+"""What opens a transaction, as one group: MAIL, RCPT for each recipient, and DATA (RFC 2920 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+from ._addresses import Path
+from ._commands import Command, Data, Mail, Rcpt, received_mail, received_rcpt
+from ._parameters import NO_PARAMETERS, size_alone
+
+DATA = Data()
+
+
+class Envelope(Sequence[Command]):
+    """These commands, in this order.
+
+    Those of a plain one, which is what most are, are made when somebody looks at them: so it costs a
+    connection less than a list of them. A plain envelope has addresses that stand in the commands as they
+    are, and no parameter but SIZE.
+    """
+
+    __slots__ = ("_commands", "recipients", "sender", "size")
+
+    sender: str
+    recipients: Sequence[str]
+    size: int | None
+    """Of a plain one: what its MAIL says of the message, in octets; None for nothing."""
+
+    def __init__(self, mail: Mail, rcpts: Sequence[Rcpt]) -> None:
+        self.sender = mail._reverse_path
+        self.recipients = [rcpt._forward_path for rcpt in rcpts]
+        self.size = None
+        self._commands: tuple[Mail, Sequence[Rcpt]] | None = (mail, rcpts)
+
+    @property
+    def commands(self) -> tuple[Mail, Sequence[Rcpt]]:
+        """MAIL, and each RCPT."""
+        if self._commands is None:
+            parameters = NO_PARAMETERS if self.size is None else size_alone(self.size)
+            rcpts = [received_rcpt(Path(recipient), NO_PARAMETERS) for recipient in self.recipients]
+            self._commands = received_mail(Path(self.sender), parameters), rcpts
+        return self._commands
+
+    @property
+    def mail(self) -> Mail:
+        """The first of them."""
+        return self.commands[0]
+
+    @property
+    def rcpts(self) -> Sequence[Rcpt]:
+        """Those that name the recipients."""
+        return self.commands[1]
+
+    def __len__(self) -> int:
+        return len(self.recipients) + 2
+
+    @overload
+    def __getitem__(self, at: int) -> Command: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Command]: ...
+    def __getitem__(self, at: int | slice) -> Command | Sequence[Command]:
+        return (self.mail, *self.rcpts, DATA)[at]
+
+    def __repr__(self) -> str:
+        return f"Envelope({list(self)})"
+
+
+_new_envelope = Envelope.__new__
+
+
+def plain_envelope(sender: str, recipients: Sequence[str], size: int | None) -> Envelope:
+    """A plain one, of addresses for which `are_plain` holds."""
+    envelope = _new_envelope(Envelope)
+    envelope.sender = sender
+    envelope.recipients = recipients
+    envelope.size = size
+    envelope._commands = None
+    return envelope
