@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -88,15 +88,6 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def why_not(package: str) -> str | None:
-    """What this machine lacks to run a server; None if nothing."""
-    if not (ROOT / package / "unpacked").exists():
-        return f"{package} is not here: make interop brings it"
-    command = ["unshare", "--mount", "--uts", "--pid", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    tried = subprocess.run(command, capture_output=True, text=True, check=False)
-    return f"no namespaces here: {tried.stderr.strip()}" if tried.returncode else None
-
-
 class Daemon:
     """A server that runs while this is entered; it can be stopped and started again meanwhile.
 
@@ -109,14 +100,18 @@ class Daemon:
     """The folders of what is accepted and not delivered yet."""
 
     def __init__(self) -> None:
-        if (reason := why_not(self.package)) is not None:
-            pytest.skip(reason)
+        if not (ROOT / self.package / "unpacked").exists():
+            pytest.skip(f"{self.package} is not here: make interop brings it")
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.package}-"))
         self.folder.chmod(0o755)
         self.smtp, self.submission, self.smtps, self.lmtp = free_ports(4)
         self.context: ssl.SSLContext = certificates().client
         self._process: subprocess.Popen[bytes] | None = None
         self._lay_out()
+        tried = subprocess.run(self.inside("true"), capture_output=True, text=True, check=False)
+        if tried.returncode:
+            shutil.rmtree(self.folder)
+            pytest.skip(f"no namespaces here: {tried.stderr.strip()}")
         self.configure()
 
     def configure(self) -> None:
@@ -274,8 +269,3 @@ class Daemon:
         for file in files:
             file.unlink()
         return messages
-
-
-def lines(settings: Mapping[str, object]) -> list[str]:
-    """Settings as Postfix and Dovecot write them."""
-    return [f"{name} = {value}" for name, value in settings.items()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from daemon import ACCOUNTS, HOST, MAILBOXES, NAME, USERS, Daemon, lines
+from daemon import ACCOUNTS, HOST, MAILBOXES, NAME, USERS, Daemon
 
 Address = tuple[str, int]
 
@@ -63,7 +63,7 @@ class Postfix(Daemon):
 
     def configure(self) -> None:
         self._tables()
-        self.write("etc/postfix/main.cf", *lines(self._main()))
+        self.write("etc/postfix/main.cf", *(f"{name} = {value}" for name, value in self._main().items()))
         self.write(
             "etc/postfix/master.cf",
             f"{HOST}:{self.smtp} inet n - n - - smtpd",

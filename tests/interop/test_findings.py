@@ -56,7 +56,7 @@ def test_what_a_check_finds_is_explained(place: Place) -> None:
         credentials=("alice", USERS["alice"]) if place.way.must_log_in else None,
         examples=0,
         clock=time.monotonic,
-        patience=1,
+        patience=3,
     )
     verdicts = check_server(connect, options)
     place.keeper.clear()
@@ -98,7 +98,7 @@ def test_the_command_line_checks_as_far_as_it_may(
     postfix: Postfix, trust: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing is delivered, and nobody attacked, unless that is asked for."""
-    to = ["--to", RECIPIENTS[0], "--examples", "0", "--rate", "10000", "--patience", "1"]
+    to = ["--to", RECIPIENTS[0], "--examples", "0", "--rate", "10000", "--patience", "3"]
     code, document = command(capsys, "check", f"{HOST}:{postfix.smtp}", *trust, "--starttls", *to)
     assert code == 2
     broken = {each["rule"] for each in document["verdicts"] if each["finding"] == "broken"}
