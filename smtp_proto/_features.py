@@ -83,7 +83,10 @@ class Features(FrozenMapping[tuple[str, ...]]):
         """The limits of RFC 9422, such as `{"RCPTMAX": 100}`. One that is no number is left out; if one is
         malformed, all are (3.7).
         """
-        found = [_grammar.LIMIT.fullmatch(word) for word in self.get("LIMITS", ())]
+        words = self.get("LIMITS")
+        if not words:
+            return {}
+        found = [_grammar.LIMIT.fullmatch(word) for word in words]
         pairs = [match.groups("") for match in found if match]
         if len(pairs) < len(found):
             return {}

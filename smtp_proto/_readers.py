@@ -40,11 +40,11 @@ from ._parameters import NO_PARAMETERS, parse_parameters
 from ._receive_buffer import ReceiveBuffer
 from ._replies import (
     AuthChallenge,
-    Greeting,
-    Hello,
     Reply,
     decode_base64,
     received,
+    received_greeting,
+    received_hello,
 )
 from ._state import Opening
 
@@ -80,14 +80,19 @@ class ReplyReader:
             octets = buffer.octets
             self.began = buffer.end - len(octets)
             # What comes octet by octet is not looked at again and again.
-            if not buffer.searched and kind not in _KINDS:
+            if not buffer.searched:
                 match = _one_line(octets)
                 if match is not None and (end := match.end()) <= self._one_line:
+                    digits, text = match.groups()
+                    del octets[:end]
+                    if kind in _KINDS:
+                        return _KINDS[kind](
+                            _CODES[digits], ((text or b"").decode("utf-8", "surrogateescape"),)
+                        )
                     reply = _new_reply(Reply)
-                    digits, reply._text = match.groups()
+                    reply._text = text
                     reply._code = _CODES[digits]
                     reply._lines = reply._to = reply._recipient = reply._octets = None
-                    del octets[:end]
                     return reply
         parts = self._read_at_once(buffer) or self._read_lines(buffer, kind)
         return None if parts is None else _KINDS.get(kind, received)(*parts)
@@ -152,11 +157,11 @@ class ReplyReader:
 
 
 def _greeting(code: int, lines: tuple[str, ...]) -> Reply:
-    return Greeting(lines=lines) if code == 220 else received(code, lines)
+    return received_greeting(lines) if code == 220 else received(code, lines)
 
 
 def _hello(code: int, lines: tuple[str, ...]) -> Reply:
-    return Hello(lines=lines, code=code) if code < 300 else received(code, lines)
+    return received_hello(code, lines) if code < 300 else received(code, lines)
 
 
 def _challenge(code: int, lines: tuple[str, ...]) -> Reply:

@@ -293,3 +293,18 @@ def received(code: int, lines: tuple[str, ...]) -> Reply:
     reply._fill(code, None, None)
     reply._text = "\n".join(lines).encode("utf-8", "surrogateescape")
     return reply
+
+
+def received_greeting(lines: tuple[str, ...]) -> Greeting:
+    """The same of a greeting."""
+    greeting = Greeting.__new__(Greeting)
+    greeting._fill(220, lines, None)
+    return greeting
+
+
+def received_hello(code: int, lines: tuple[str, ...]) -> Hello:
+    """The same of the positive answer to EHLO or LHLO."""
+    hello = Hello.__new__(Hello)
+    hello._fill(code, lines, None)
+    hello._features = Features.from_lines(lines[1:])
+    return hello

@@ -93,7 +93,7 @@ def prepare(
         message = _prepare_plain(conn, sender, recipients, body)
     if message is None:
         message = _prepare_any(conn, sender, recipients, body, size, parameters, allow_8bit, idna)
-    if transfer != "data" or message.is_binary:
+    if message.is_binary or (transfer != "data" and (transfer != "auto" or "CHUNKING" in conn.features)):
         _choose_transfer(conn.features, transfer, message)
     return message
 

@@ -72,6 +72,8 @@ def is_message(body: object) -> bool:
 
 def parts(body: Any) -> tuple[bytes | None, Callable[[object], bytes] | None]:
     """The message if it is all there, or else what answers each `NextChunk`."""
+    if type(body) is bytes:
+        return body, None
     if isinstance(body, bytes | bytearray | memoryview):
         return bytes(body), None
     if hasattr(body, "read") and not isinstance(body, io.TextIOBase):

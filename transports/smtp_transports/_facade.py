@@ -86,7 +86,7 @@ class Facade:
         """A message object becomes octets for this server, and what MAIL has to say of them; all else stays
         what it is.
         """
-        if not is_message(body):
+        if type(body) is bytes or not is_message(body):
             return body, parameters
         from .messages import needs_smtputf8, render
 

@@ -30,6 +30,7 @@ _T = TypeVar("_T")
 Timeouts: TypeAlias = float | Mapping[Timer, float | None] | None
 """Seconds for every timer, or for some of them (None: wait for ever). Otherwise those of RFC 5321."""
 
+_NONE: Mapping[Timer, float | None] = {}
 _READ = 65536
 _EVENT = Want.EVENT  # an Enum member is slow to look up before Python 3.12
 
@@ -88,8 +89,9 @@ class _Driving:
     ) -> None:
         self.conn = conn
         self.stream = stream
-        self._timeouts = timeouts
-        self._always = timeouts if isinstance(timeouts, float) else None  # the same for every timer
+        # Seconds for every timer, or for some of them.
+        self._always = float(timeouts) if isinstance(timeouts, int | float) else None
+        self._for_some = timeouts if isinstance(timeouts, Mapping) else _NONE
         self._clock = clock
         self._busy = False
         self._mute = False  # sending failed; what the peer said may still be read
@@ -131,7 +133,10 @@ class _Driving:
         return TimedOut(self.conn.timer, self._seconds() or 0)
 
     def _seconds(self) -> float | None:
-        return self._always or seconds_for(self.conn.timer, self._timeouts)
+        if self._always is not None:
+            return self._always
+        timer = self.conn.timer
+        return self._for_some.get(timer, timer.seconds)
 
 
 class Driver(_Driving):
@@ -153,7 +158,7 @@ class Driver(_Driving):
         Raises `ConnectionLost`, from a `RemoteProtocolError` if something else was said.
         """
         reader = ProxyReader(self.conn.limits)
-        left = seconds = self._seconds()
+        left = seconds = self._always or self._seconds()
         deadline = None if seconds is None else self._clock() + seconds
         while reader.header is None:
             if left is not None and left <= 0:
@@ -295,7 +300,7 @@ class AsyncDriver(_Driving):
         Raises `ConnectionLost`, from a `RemoteProtocolError` if something else was said.
         """
         reader = ProxyReader(self.conn.limits)
-        left = seconds = self._seconds()
+        left = seconds = self._always or self._seconds()
         deadline = None if seconds is None else self._clock() + seconds
         while reader.header is None:
             if left is not None and left <= 0:

@@ -50,7 +50,6 @@ class SocketStream:
         self._security = security
         self._timeout: float | None = -1.0
         self._tls: ssl.SSLObject | None = None
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         if sock.family in INTERNET:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -84,6 +83,7 @@ class SocketStream:
 
     def start_tls(self, timeout: float | None) -> None:
         """Do the handshake."""
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = self._security.check().wrap_bio(
             self._incoming,
             self._outgoing,

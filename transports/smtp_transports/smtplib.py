@@ -914,7 +914,7 @@ class SMTP:
         driver = self._core()
         conn = self._conn
         delivery = ops.Delivery()
-        whole, ask = (body, None) if type(body) is bytes else parts(body)
+        whole, ask = parts(body)
         try:
             op = ops.send_message(
                 conn,
