@@ -19,13 +19,14 @@ SITE := $(PY) -m sphinx -q -W -n --keep-going -E -a -d docs/_build/doctrees docs
 .DELETE_ON_ERROR:
 # Under -j two pips would write into one venv.
 .NOTPARALLEL:
-.PHONY: help demo test check dist fuzz bench docs walk clean
+.PHONY: help demo test check dist interop fuzz bench docs walk clean
 
 help:
 	@echo 'make demo    send a message through an embedded server and compare what arrived'
 	@echo 'make test    the whole test suite'
 	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O, the documentation, make dist'
 	@echo 'make dist    build wheel and sdist into dist/, and check what is in them'
+	@echo 'make interop real servers to talk to, which root on Debian can bring; fills in docs/interop.md'
 	@echo 'make fuzz    what reads octets, by atheris, for SECONDS=$(SECONDS) in all'
 	@echo 'make bench   what it costs, beside other libraries: a quick pass; with FULL=1 all, and docs/ anew'
 	@echo 'make docs    build the documentation in docs/_build/html and run its examples'
@@ -62,6 +63,10 @@ dist: $(DEV)
 	pyright --ignoreexternal --verifytypes smtp_proto
 	pyright --ignoreexternal --verifytypes smtp_transports
 
+interop: $(DEV)
+	$(PY) tests/interop/install.py
+	$(PY) -m pytest -n auto -rs tests/interop --tables docs/interop.md
+
 fuzz: $(FUZZ)
 	$(PY) fuzz/run.py --seconds $(SECONDS)
 
@@ -78,7 +83,7 @@ walk: $(WALK)
 
 clean:
 	rm -rf '$(VENV)' .venv .venv-* build dist docs/_build *.egg-info .coverage .coverage.* htmlcov
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .interop .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/pyvenv.cfg:

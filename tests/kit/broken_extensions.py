@@ -119,6 +119,13 @@ class RunsCommandsBeforeTheHandshake(TinyServer):
             pass
 
 
+@breaks("starttls")
+class FailsTheHandshake(TinyServer):
+    def start_tls(self, timeout: float | None) -> None:
+        self.closed = True
+        raise ConnectionResetError("no handshake")
+
+
 @breaks("starttls-offer", "starttls-again")
 class StartsTLSTwice(TinyServer):
     def forget_the_clear(self) -> None:

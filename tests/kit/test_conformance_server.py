@@ -246,11 +246,26 @@ def test_who_does_not_ask_for_it_needs_no_hypothesis(monkeypatch: pytest.MonkeyP
         _ = conformance.Nothing  # type: ignore[attr-defined]
 
 
+def test_a_handshake_that_fails_has_run_nothing() -> None:
+    """Dovecot's does, where something stands behind STARTTLS: that shows neither the one nor the other."""
+
+    class Confused(TinyServer):
+        def start_tls(self, timeout: float | None) -> None:
+            if self.came:
+                self.closed = True
+                raise ConnectionResetError("no handshake")
+            super().start_tls(timeout)
+
+    verdicts = check(Confused, examples=0)
+    assert names(verdicts, "broken") == set()
+    assert "starttls-injection" in names(verdicts, "not asked")
+
+
 def test_random_sessions_follow_the_dialogues(monkeypatch: pytest.MonkeyPatch) -> None:
     class Odd(TinyServer):
         def do_noop(self, argument: bytes) -> None:
             if len(argument) == 3:
-                self.no(500)
+                self.no(501)
             else:
                 self.ok()
 
