@@ -15,12 +15,13 @@ FUZZ := $(VENV)/.installed-fuzz
 .DELETE_ON_ERROR:
 # Under -j two pips would write into one venv.
 .NOTPARALLEL:
-.PHONY: help demo test check fuzz bench docs clean
+.PHONY: help demo test check interop fuzz bench docs clean
 
 help:
 	@echo 'make demo    send a message through an embedded server and compare what arrived'
 	@echo 'make test    the whole test suite'
 	@echo 'make check   lint, format, types, 100 % branch coverage of the core, a run under -O'
+	@echo 'make interop real servers and clients, which root on Debian can bring; fills in docs/interop.md'
 	@echo 'make fuzz    what reads octets, by atheris, for SECONDS=$(SECONDS) in all'
 	@echo 'make bench   the core and the drop-in, beside smtplib and aiosmtpd'
 	@echo 'make docs    run the examples of README.md and docs/'
@@ -44,6 +45,10 @@ check: $(DEV)
 	$(PY) -m coverage report
 	$(PY) -O -bb -m smtp_transports demo
 
+interop: $(DEV)
+	$(PY) tests/interop/install.py
+	$(PY) -bb -m pytest -rs tests/interop --tables docs/interop.md
+
 fuzz: $(FUZZ)
 	$(PY) fuzz/run.py --seconds $(SECONDS)
 
@@ -57,7 +62,7 @@ docs: $(DEV)
 
 clean:
 	rm -rf '$(VENV)' .venv .venv-* build dist *.egg-info .coverage .coverage.* htmlcov
-	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .interop .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/pyvenv.cfg:

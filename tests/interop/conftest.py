@@ -1,4 +1,4 @@
-"""Until the servers' own is here."""
+"""Servers that run as long as a test needs one, and the tables of what was shown (`--tables PAGE`)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,34 @@ from pathlib import Path
 
 import pytest
 from clients_ours import Serve, running, write_certificates
+from daemon import HOST
+from dovecot import Dovecot
 from loops import Loop, fresh_loop
+from matrix import Cell, Cells, fill, insert, render
+from opensmtpd import OpenSMTPD
+from postfix import Postfix
+from ways import Place
 
-Cell = Callable[[str, str, str, str], None]
+
+@pytest.fixture(scope="session")
+def postfix() -> Iterator[Postfix]:
+    """Postfix as it is most of the time."""
+    with Postfix() as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def dovecot(postfix: Postfix) -> Iterator[Dovecot]:
+    """Dovecot, which passes on to `postfix` what is submitted."""
+    with Dovecot(relay_to=(HOST, postfix.smtp)) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def opensmtpd() -> Iterator[OpenSMTPD]:
+    """OpenSMTPD."""
+    with OpenSMTPD() as daemon:
+        yield daemon
 
 
 @pytest.fixture
@@ -21,9 +46,12 @@ def loop(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> It
 
 
 @pytest.fixture
-def cell(record_property: Callable[[str, object], None]) -> Cell:
-    """Says which cells a test fills: table, row, column, and the name of the transport."""
-    return lambda *where: record_property("cell", where)
+def place(request: pytest.FixtureRequest) -> Place:
+    """The server of a test's way."""
+    way = request.param
+    daemon = request.getfixturevalue(way.server)
+    passes_on = way.service == "Dovecot submission"
+    return Place(way, daemon, request.getfixturevalue("postfix") if passes_on else daemon)
 
 
 @pytest.fixture
@@ -31,3 +59,47 @@ def ours(loop: Loop, tmp_path: Path) -> Serve:
     """Starts our server over the transport of the test."""
     write_certificates(tmp_path)
     return partial(running, loop, tmp_path)
+
+
+@pytest.fixture
+def cell(record_property: Callable[[str, object], None]) -> Cell:
+    """Says which cells a test fills: table, row, column, and the name of the transport."""
+    return lambda *where: record_property("cell", where)
+
+
+# --- The tables
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tables", metavar="PAGE", type=Path, help="write what was shown into this page")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Collector(config))
+
+
+class Collector:
+    """Collects what the tests have shown, those that run in other processes included."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._page: Path | None = config.getoption("tables", None)
+        self._cells: Cells = {}
+        self._skipped = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._skipped = self._skipped or report.skipped
+        if report.when == "call" and not report.skipped:
+            for name, where in report.user_properties:
+                if name == "cell" and isinstance(where, tuple | list):
+                    fill(self._cells, where, report.passed)
+
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, exitstatus: int | pytest.ExitCode
+    ) -> None:
+        if self._page is None:
+            return
+        for table, rows in self._cells.items():
+            terminalreporter.section(table)
+            terminalreporter.write_line("\n".join(render(rows)))
+            if exitstatus == pytest.ExitCode.OK and not self._skipped:
+                insert(self._page, table, render(rows))

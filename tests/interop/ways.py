@@ -1,0 +1,99 @@
+"""The ways to talk to the servers: which one, at which port, with or without TLS; and a client for each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+from daemon import HOST, USERS, Daemon
+from dovecot import Dovecot
+from loops import LOOPS, Loop
+
+TRANSPORTS = [name for name in LOOPS if name != "uvloop"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to get to a server."""
+
+    service: str
+    """How the tables call it. It begins with the server's name."""
+    port: Literal["smtp", "submission", "smtps", "lmtp", "socket"]
+    security: Literal["in the clear", "STARTTLS", "TLS", "Unix socket"]
+    must_log_in: bool = False
+
+    @property
+    def server(self) -> str:
+        """The fixture of the server."""
+        return self.service.split()[0].lower()
+
+    @property
+    def is_lmtp(self) -> bool:
+        return self.service.endswith("LMTP")
+
+    def __str__(self) -> str:
+        return f"{self.service}, {self.security}"
+
+
+WAYS = [
+    Way("Postfix", "smtp", "in the clear"),
+    Way("Postfix", "smtp", "STARTTLS"),
+    Way("Postfix submission", "submission", "STARTTLS", must_log_in=True),
+    Way("Postfix", "smtps", "TLS"),
+    Way("Dovecot LMTP", "lmtp", "in the clear"),
+    Way("Dovecot LMTP", "lmtp", "STARTTLS"),
+    Way("Dovecot LMTP", "socket", "Unix socket"),
+    Way("Dovecot submission", "submission", "in the clear", must_log_in=True),
+    Way("Dovecot submission", "submission", "STARTTLS", must_log_in=True),
+    Way("Dovecot submission", "smtps", "TLS", must_log_in=True),
+    Way("OpenSMTPD", "smtp", "in the clear"),
+    Way("OpenSMTPD", "smtp", "STARTTLS"),
+    Way("OpenSMTPD submission", "submission", "STARTTLS", must_log_in=True),
+    Way("OpenSMTPD", "smtps", "TLS"),
+]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A server that runs, and a way to it."""
+
+    way: Way
+    daemon: Daemon
+    keeper: Daemon
+    """The server whose mailboxes the messages come to."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What `connect` has to be told."""
+        if self.way.port == "socket":
+            assert isinstance(self.daemon, Dovecot)
+            return {"lmtp": True, "unix": self.daemon.socket}
+        where = {"lmtp": self.way.is_lmtp, "host": HOST, "port": getattr(self.daemon, self.way.port)}
+        if self.way.security == "in the clear":
+            return where
+        return where | {"context": self.daemon.context, "tls": self.way.security == "TLS"}
+
+    @asynccontextmanager
+    async def client(self, loop: Loop, **options: Any) -> AsyncIterator[Any]:
+        """A client that may send."""
+        async with loop.connect(**self.options, **options) as client:
+            if self.way.must_log_in:
+                await client.login("alice", USERS["alice"])
+            yield client
+
+
+def over(
+    condition: Callable[[Way], bool] = lambda way: True,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Play a test over each transport, in each way that is meant."""
+    ways = [pytest.param(way, id=str(way)) for way in WAYS if condition(way)]
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        for name, values in (("loop", TRANSPORTS), ("place", ways)):
+            test = pytest.mark.parametrize(name, values, indirect=True)(test)
+        return test
+
+    return decorate
