@@ -153,9 +153,11 @@ def _parse_orcpt(octets: bytes | None) -> OriginalRecipient:
     if not semicolon or not _grammar.ADDRESS_TYPE.fullmatch(kind) or not address:
         raise LocalProtocolError(f"not addr-type ';' xtext (RFC 3461 4.2): {octets!r}")
     name = kind.decode("ascii").lower()
-    utf8 = name == "utf-8"
-    decode = _addresses.utf8_xtext_decode if utf8 else _addresses.xtext_decode
-    return OriginalRecipient(name, decode(address))
+    if name == "utf-8":
+        return OriginalRecipient(name, _addresses.utf8_xtext_decode(address))
+    # Postfix says rfc822 of all addresses, also of those for which RFC 6533 3 has the other type.
+    text = _addresses.xtext_decode(address, utf8=name == "rfc822")
+    return OriginalRecipient(name if text.isascii() else "utf-8", text)
 
 
 def _format_orcpt(value: ParameterValue) -> str:
