@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from clients_ours import Postbox, Steps
 from clients_programs import CLIENTS, Client, Letter
-from loops import LOOPS
+from ways import TRANSPORTS
 
 from smtp_transports.pytest_plugin import ReceivedMessage
 
-TRANSPORTS = [name for name in LOOPS if name != "uvloop"]
 TITLES = {"tcp": "in the clear", "starttls": "STARTTLS", "tls": "TLS", "unix": "LMTP"}
 
 HEADER = b"""From: ada@client.example\r

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,9 +16,9 @@ from peers import certificates
 from smtp_proto import Features, Limits, Rcpt, Reply, ServerConnection
 from smtp_proto.ops import DEFAULT_OFFER, Session
 from smtp_proto.sasl import CheckExternal
-from smtp_transports._pytest_server import Inbox, Plans
+from smtp_transports._pytest_server import Inbox, Plans, _received
 from smtp_transports.auth import AuthSettings
-from smtp_transports.handlers import Handler
+from smtp_transports.handlers import Handler, Message
 
 USER, PASSWORD = "ada", 'c0rrect, =horse% "\\'
 TOKENS = "grace"
@@ -35,30 +35,35 @@ MECHANISMS = (
 )
 OFFER = Features({**DEFAULT_OFFER, "DSN": (), "PRDR": (), "ETRN": (), "XCLIENT": ("ADDR", "NAME", "HELO")})
 
-UNKNOWN, FULL, LATE = "nobody@mx.example", "full@mx.example", "late@mx.example"
+UNKNOWN, LATE = "nobody@mx.example", "late@mx.example"
+# By local part: those that take no mail, and the one that says so at the end of it.
 REFUSED = {
-    UNKNOWN: Reply(code=550, enhanced="5.1.1", text="there is no such mailbox"),
-    FULL: Reply(code=452, enhanced="4.2.2", text="the mailbox is full"),
+    "nobody": Reply(code=550, enhanced="5.1.1", text="there is no such mailbox"),
+    "full": Reply(code=452, enhanced="4.2.2", text="the mailbox is full"),
 }
-TOO_LATE = Reply(code=451, enhanced="4.3.0", text="try again")
+TOO_LATE = {"late": Reply(code=451, enhanced="4.3.0", text="try again")}
 
 
 class Postbox(Inbox):
-    """Keeps mail, knows the users, and has mailboxes that take none: two say so at once, one at the end."""
+    """Keeps mail and knows the users; some of its mailboxes take none."""
 
     def __init__(self, refuses_all: Reply | None = None) -> None:
-        plans = Plans()
-        plans.add(".", None, TOO_LATE, LATE)
-        super().__init__(USERS, plans)
+        super().__init__(USERS, Plans())
         self._refuses_all = refuses_all
-        self.sessions: list[Session] = []
 
     def connect(self, session: Session) -> Reply | None:
-        self.sessions.append(session)
         return self._refuses_all
 
     def rcpt(self, session: Session, command: Rcpt) -> Reply | None:
-        return REFUSED.get(command.forward_path)
+        return REFUSED.get(command.forward_path.partition("@")[0])
+
+    def deliver(self, session: Session, message: Message) -> Sequence[Reply | None] | None:
+        answers = [TOO_LATE.get(path.partition("@")[0]) for path in message.recipients]
+        if not session.per_recipient:
+            return super().deliver(session, message)
+        taken = [rcpt for rcpt, answer in zip(session.recipients, answers, strict=True) if answer is None]
+        self._keep(_received(session, message, taken))
+        return answers
 
     def authenticate(self, session: Session, question: Any) -> object:
         if isinstance(question, CheckExternal):
@@ -141,7 +146,7 @@ def running(loop: Loop, folder: Path, postbox: Handler, way: str, **options: Any
     stop, found = loop.bell(), Future[Any]()
     options = {"offer": OFFER, "auth": _auth(way)} | options
     if way == "unix":
-        options |= {"unix": folder / "socket", "lmtp": True}
+        options = {"unix": folder / "socket", "lmtp": True} | options
     elif way != "tcp":
         options |= {"tls": way == "tls", "context": _context()}
 

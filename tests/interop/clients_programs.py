@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import aiosmtplib
 from clients_ours import PASSWORD, USER, Place
+from install import NODE
 
 # Nothing takes so long unless it hangs.
 PATIENCE = 30
@@ -171,10 +172,11 @@ def by_git(place: Place, letter: Letter, *more: object) -> Sent:
 
 
 def _git_is_missing() -> str | None:
-    for name in ("/usr/lib/git-core/git-send-email",):
-        if not Path(name).exists():
-            return "git send-email is not installed"
-    return None
+    if shutil.which("git"):
+        folder = subprocess.run(["git", "--exec-path"], capture_output=True, text=True, check=True).stdout
+        if Path(folder.strip(), "git-send-email").exists():
+            return None
+    return "git send-email is not installed"
 
 
 # --- The standard library's smtplib
@@ -264,7 +266,7 @@ async def _send_by_aiosmtplib(client: aiosmtplib.SMTP, letter: Letter) -> Sent:
 
 # --- nodemailer
 
-MODULES = Path(os.environ.get("INTEROP_NODE_MODULES", "/tmp/cl-node/node_modules"))
+MODULES = NODE / "node_modules"
 
 
 def by_nodemailer(place: Place, letter: Letter) -> Sent:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from clients_ours import Serve, running, write_certificates
+from clients_postfix import Sender
 from daemon import HOST
 from dovecot import Dovecot
 from loops import Loop, fresh_loop
@@ -35,6 +36,14 @@ def dovecot(postfix: Postfix) -> Iterator[Dovecot]:
 def opensmtpd() -> Iterator[OpenSMTPD]:
     """OpenSMTPD."""
     with OpenSMTPD() as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def sender() -> Iterator[Sender]:
+    """Postfix as a client of our servers."""
+    with Sender() as daemon:
+        write_certificates(daemon.folder / "ours")
         yield daemon
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import smtplib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -12,8 +12,7 @@ from clients_cases import HEADER, NASTY, PLAIN, TITLES, case, clients, every_tra
 from clients_ours import LATE, TOKENS, UNKNOWN, USER, USERS, Postbox, Serve
 from clients_programs import CLIENTS, Client, Letter
 from loops import Loop
-
-Cell = Callable[[str, str, str, str], None]
+from matrix import Cell
 
 
 def logins() -> Iterator[Any]:

@@ -6,7 +6,7 @@ No server here knows who talks to it: what holds for one client holds for all.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,12 +16,11 @@ from clients_cases import HEADER, PLAIN, TITLES, case, clients, codes, every_tra
 from clients_ours import TOKENS, USER, Postbox, Running, Serve
 from clients_programs import CLIENTS, Client, Letter, by_smtplib, by_swaks, run
 from loops import Loop
+from matrix import Cell
 from peers import another_authority, calling
 
 from smtp_proto import Limits, Reply
 from smtp_transports.auth import AuthSettings
-
-Cell = Callable[[str, str, str, str], None]
 
 LIMIT = 10_000
 TOO_LARGE = Letter(HEADER + b"x" * 70 + (b"\r\n" + b"y" * 70) * (LIMIT // 70) + b"\r\n")
