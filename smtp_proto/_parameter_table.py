@@ -119,15 +119,23 @@ def _parse_xtext(octets: bytes | None) -> str:
 
 def _parse_auth(octets: bytes | None) -> str:
     mailbox = _addresses.xtext_decode(_needs_value(octets), utf8=True)
-    if mailbox == "<>":
-        return ""
-    if _addresses.Path(mailbox).domain is None:
-        raise LocalProtocolError(f"neither a mailbox nor <> (RFC 4954 8): {mailbox!r}")
-    return mailbox
+    # RFC 4954 5: what cannot be trusted is taken for <>. Dovecot says the name of its user, mailbox or not.
+    return mailbox if _is_mailbox(mailbox) else ""
 
 
 def _format_auth(value: ParameterValue) -> str:
-    return "<>" if value == "" else _addresses.xtext_encode(value, utf8=True)
+    if value in ("", "<>"):
+        return "<>"
+    if not _is_mailbox(value):
+        raise LocalProtocolError(f"neither a mailbox nor <> (RFC 4954 8): {value!r}")
+    return _addresses.xtext_encode(value, utf8=True)
+
+
+def _is_mailbox(text: str) -> bool:
+    try:
+        return _addresses.Path(text).domain is not None
+    except LocalProtocolError:
+        return False
 
 
 def _parse_envid(octets: bytes | None) -> str:
