@@ -71,6 +71,7 @@ def test_addresses_beyond_ascii_arrive(loop: Loop, sender: Sender, cell: Cell, w
     message = only(postbox)
     assert (message.sender, list(message.recipients)) == (letter.sender, letter.recipients)
     assert message.mail_parameters["SMTPUTF8"] is True
+    assert message.rcpt_parameters[0]["ORCPT"] == ("utf-8", letter.recipients[0])
 
 
 @every_transport

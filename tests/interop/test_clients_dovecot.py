@@ -1,0 +1,124 @@
+"""Dovecot's submission as a client of our servers: the only one here that says BDAT."""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from clients_cases import HEADER, NASTY, PLAIN, TITLES, every_transport, only
+from clients_ours import UNKNOWN, Postbox, Running, running
+from clients_programs import DOMAIN, PATIENCE, Letter
+from daemon import HOST, USERS, free_ports
+from dovecot import Dovecot
+from loops import Loop
+from matrix import Cell
+
+from smtp_proto import Limits, Reply
+from smtp_proto.ops import Session
+
+ROW = f"Dovecot submission, {TITLES['tcp']}"
+# Several chunks of its size.
+BIG = Letter(HEADER + NASTY + b"all of it\r\n" * 30_000, recipients=["bob@mx.example", "carol@mx.example"])
+
+
+class Trusting(Postbox):
+    """Believes what Dovecot says of its client."""
+
+    def xclient(self, session: Session, attributes: Mapping[str, str]) -> Reply:
+        return Reply(code=250, text="it is noted")
+
+    def message(self, session: Session) -> object:
+        self.forwarded = dict(session.forwarded)
+        return super().message(session)
+
+
+class Relay(NamedTuple):
+    """A Dovecot, and the port where it looks for our server."""
+
+    dovecot: Dovecot
+    port: int
+
+    def submit(self, letter: Letter) -> smtplib.SMTPException | None:
+        """Have the letter passed on; what it says if it cannot."""
+        with smtplib.SMTP(HOST, self.dovecot.submission, DOMAIN, PATIENCE) as client:
+            client.starttls(context=self.dovecot.context)
+            client.login("alice", USERS["alice"])
+            options = ["BODY=8BITMIME"] + ["RET=HDRS"] * letter.dsn
+            try:
+                client.sendmail(
+                    letter.sender, letter.recipients, letter.data, options, ["NOTIFY=SUCCESS"] * letter.dsn
+                )
+            except smtplib.SMTPException as exc:
+                return exc
+        return None
+
+
+@pytest.fixture(scope="module")
+def relay() -> Iterator[Relay]:
+    """A Dovecot that passes on what its users submit."""
+    (port,) = free_ports(1)
+    with Dovecot(relay_to=(HOST, port)) as daemon:
+        yield Relay(daemon, port)
+
+
+@contextmanager
+def ours(loop: Loop, relay: Relay, postbox: Postbox, folder: Path, limits: Limits) -> Iterator[Running]:
+    """Our server, where Dovecot looks for it."""
+    with running(loop, folder, postbox, "tcp", port=relay.port, limits=limits) as server:
+        yield server
+
+
+@every_transport
+@pytest.mark.parametrize("letter", [Letter(HEADER + NASTY), BIG], ids=["one chunk", "several chunks"])
+def test_a_message_comes_in_chunks(
+    loop: Loop, relay: Relay, cell: Cell, tmp_path: Path, letter: Letter
+) -> None:
+    cell("clients", ROW, "no AUTH", loop.name)
+    cell("clients", ROW, "CHUNKING", loop.name)
+    postbox = Trusting()
+    with ours(loop, relay, postbox, tmp_path, Limits()) as server:
+        assert relay.submit(letter) is None
+    message = only(postbox)
+    assert message.data.startswith(b"Received: ")
+    assert message.data.endswith(b"\r\n" + letter.data)
+    assert (message.sender, list(message.recipients)) == (letter.sender, list(letter.recipients))
+    assert message.mail_parameters["AUTH"] == "", "alice is no mailbox"
+    assert postbox.forwarded == {"HELO": DOMAIN, "ADDR": HOST}
+    (steps,) = server.recordings
+    said = b"".join(octets for who, octets in steps if who == "C")
+    assert b"\r\nBDAT " in said
+    assert b"\r\nDATA\r\n" not in said
+
+
+@every_transport
+def test_reports_are_asked_for(loop: Loop, relay: Relay, cell: Cell, tmp_path: Path) -> None:
+    cell("clients", ROW, "DSN", loop.name)
+    postbox = Trusting()
+    with ours(loop, relay, postbox, tmp_path, Limits()):
+        assert relay.submit(PLAIN._replace(dsn=True)) is None
+    assert only(postbox).mail_parameters["RET"] == "HDRS"
+    assert only(postbox).rcpt_parameters[0]["NOTIFY"] == ("SUCCESS",)
+
+
+@every_transport
+def test_one_of_three_recipients_is_refused(loop: Loop, relay: Relay, cell: Cell, tmp_path: Path) -> None:
+    cell("clients", ROW, "one of three refused", loop.name)
+    postbox = Trusting()
+    with ours(loop, relay, postbox, tmp_path, Limits()):
+        relay.submit(PLAIN._replace(recipients=["bob@mx.example", UNKNOWN, "carol@mx.example"]))
+    assert only(postbox).recipients == ("bob@mx.example", "carol@mx.example")
+
+
+@every_transport
+def test_a_message_that_is_too_large_is_refused(loop: Loop, relay: Relay, cell: Cell, tmp_path: Path) -> None:
+    cell("clients", ROW, "too large", loop.name)
+    postbox = Trusting()
+    with ours(loop, relay, postbox, tmp_path, Limits(message_size=10_000)):
+        refused = relay.submit(BIG)
+    assert isinstance(refused, smtplib.SMTPResponseException)
+    assert refused.smtp_code == 552
+    assert not postbox.messages
