@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from clients_ours import Postbox, Steps
+from clients_ours import Postbox, Recording
 from clients_programs import CLIENTS, Client, Letter
 from ways import TRANSPORTS
 
@@ -66,7 +66,7 @@ def only(postbox: Postbox) -> ReceivedMessage:
     return message
 
 
-def codes(steps: Steps) -> list[int]:
+def codes(recording: Recording) -> list[int]:
     """Of our replies, in the order in which they were said."""
-    lines = b"".join(octets for who, octets in steps if who == "S").splitlines()
+    lines = b"".join(octets for who, octets in recording.steps if who == "S").splitlines()
     return [int(line[:3]) for line in lines if line[3:4] != b"-"]

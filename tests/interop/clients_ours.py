@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from loops import PATIENCE, Loop
-from peers import certificates
+from peers import SECONDS, certificates
 
-from smtp_proto import Features, Limits, Rcpt, Reply, ServerConnection
+from smtp_proto import Command, Features, Limits, Rcpt, Reply, ServerConnection, Signal
 from smtp_proto.ops import DEFAULT_OFFER, Session
 from smtp_proto.sasl import CheckExternal
 from smtp_transports._pytest_server import Inbox, Plans, _received
 from smtp_transports.auth import AuthSettings
-from smtp_transports.handlers import Handler, Message
+from smtp_transports.handlers import Message
 
 USER, PASSWORD = "ada", 'c0rrect, =horse% "\\'
 TOKENS = "grace"
@@ -50,9 +50,22 @@ class Postbox(Inbox):
     def __init__(self, refuses_all: Reply | None = None) -> None:
         super().__init__(USERS, Plans())
         self._refuses_all = refuses_all
+        self._present = 0
 
     def connect(self, session: Session) -> Reply | None:
+        with self._arrived:
+            self._present += 1
         return self._refuses_all
+
+    def close(self, session: Session) -> None:
+        with self._arrived:
+            self._present -= 1
+            self._arrived.notify_all()
+
+    def wait_until_left(self) -> None:
+        """Block until each session has gone to its end."""
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: not self._present, SECONDS), "somebody is still here"
 
     def rcpt(self, session: Session, command: Rcpt) -> Reply | None:
         return REFUSED.get(command.forward_path.partition("@")[0])
@@ -103,13 +116,20 @@ Steps = list[tuple[str, bytes]]
 
 
 class Recording(ServerConnection):
-    """A connection that keeps what was said."""
+    """A connection that keeps what was said, and what it made of that."""
 
-    __slots__ = ("steps",)
+    __slots__ = ("events", "steps")
 
-    def __init__(self, steps: Steps, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.steps = steps
+        self.steps: Steps = []
+        self.events: list[Command] = []
+
+    def next_event(self) -> Command | Signal:
+        event = super().next_event()
+        if not isinstance(event, Signal):
+            self.events.append(event)
+        return event
 
     def receive_data(self, data: bytes) -> None:
         self.steps.append(("C", data))
@@ -130,7 +150,7 @@ class Running(NamedTuple):
     """A server that runs."""
 
     place: Place
-    recordings: list[Steps]
+    recordings: list[Recording]
     """One for each session."""
 
 
@@ -139,10 +159,10 @@ Serve = Callable[..., AbstractContextManager[Running]]
 
 
 @contextmanager
-def running(loop: Loop, folder: Path, postbox: Handler, way: str, **options: Any) -> Iterator[Running]:
+def running(loop: Loop, folder: Path, postbox: Postbox, way: str, **options: Any) -> Iterator[Running]:
     """Our server over one of the transports, until the block is left."""
     limits = options.pop("limits", Limits())
-    recordings: list[Steps] = []
+    recordings: list[Recording] = []
     stop, found = loop.bell(), Future[Any]()
     options = {"offer": OFFER, "auth": _auth(way)} | options
     if way == "unix":
@@ -151,8 +171,8 @@ def running(loop: Loop, folder: Path, postbox: Handler, way: str, **options: Any
         options |= {"tls": way == "tls", "context": _context()}
 
     def connection() -> ServerConnection:
-        recordings.append([])
-        return Recording(recordings[-1], lmtp=way == "unix", tls=way == "tls", limits=limits)
+        recordings.append(Recording(lmtp=way == "unix", tls=way == "tls", limits=limits))
+        return recordings[-1]
 
     async def scene() -> None:
         async with loop.serve(postbox, **options) as server:
@@ -168,6 +188,7 @@ def running(loop: Loop, folder: Path, postbox: Handler, way: str, **options: Any
         if found.done():
             try:
                 yield Running(Place(found.result(), way, folder), recordings)
+                postbox.wait_until_left()
             finally:
                 stop.ring()
         played.result()

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from clients_dovecot import Relay, relaying
 from clients_ours import Serve, running, write_certificates
 from clients_postfix import Sender
 from daemon import HOST
@@ -45,6 +46,13 @@ def sender() -> Iterator[Sender]:
     with Sender() as daemon:
         write_certificates(daemon.folder / "ours")
         yield daemon
+
+
+@pytest.fixture(scope="session")
+def relay() -> Iterator[Relay]:
+    """Dovecot as a client of our servers."""
+    with relaying() as relay:
+        yield relay
 
 
 @pytest.fixture

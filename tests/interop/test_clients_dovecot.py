@@ -6,14 +6,13 @@ import smtplib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from clients_cases import HEADER, NASTY, PLAIN, TITLES, every_transport, only
+from clients_dovecot import Relay
 from clients_ours import UNKNOWN, Postbox, Running, running
-from clients_programs import DOMAIN, PATIENCE, Letter
-from daemon import HOST, USERS, free_ports
-from dovecot import Dovecot
+from clients_programs import DOMAIN, Letter
+from daemon import HOST
 from loops import Loop
 from matrix import Cell
 
@@ -34,35 +33,6 @@ class Trusting(Postbox):
     def message(self, session: Session) -> object:
         self.forwarded = dict(session.forwarded)
         return super().message(session)
-
-
-class Relay(NamedTuple):
-    """A Dovecot, and the port where it looks for our server."""
-
-    dovecot: Dovecot
-    port: int
-
-    def submit(self, letter: Letter) -> smtplib.SMTPException | None:
-        """Have the letter passed on; what it says if it cannot."""
-        with smtplib.SMTP(HOST, self.dovecot.submission, DOMAIN, PATIENCE) as client:
-            client.starttls(context=self.dovecot.context)
-            client.login("alice", USERS["alice"])
-            options = ["BODY=8BITMIME"] + ["RET=HDRS"] * letter.dsn
-            try:
-                client.sendmail(
-                    letter.sender, letter.recipients, letter.data, options, ["NOTIFY=SUCCESS"] * letter.dsn
-                )
-            except smtplib.SMTPException as exc:
-                return exc
-        return None
-
-
-@pytest.fixture(scope="module")
-def relay() -> Iterator[Relay]:
-    """A Dovecot that passes on what its users submit."""
-    (port,) = free_ports(1)
-    with Dovecot(relay_to=(HOST, port)) as daemon:
-        yield Relay(daemon, port)
 
 
 @contextmanager
@@ -88,8 +58,8 @@ def test_a_message_comes_in_chunks(
     assert (message.sender, list(message.recipients)) == (letter.sender, list(letter.recipients))
     assert message.mail_parameters["AUTH"] == "", "alice is no mailbox"
     assert postbox.forwarded == {"HELO": DOMAIN, "ADDR": HOST}
-    (steps,) = server.recordings
-    said = b"".join(octets for who, octets in steps if who == "C")
+    (recording,) = server.recordings
+    said = b"".join(octets for who, octets in recording.steps if who == "C")
     assert b"\r\nBDAT " in said
     assert b"\r\nDATA\r\n" not in said
 

@@ -58,8 +58,10 @@ def test_swaks_says_a_group(loop: Loop, ours: Serve) -> None:
         assert by_swaks(server.place, letter, "--pipeline").is_content
     assert only(postbox).recipients == ("bob@mx.example", "carol@mx.example")
     # The group came as one, and was answered as one.
-    (steps,) = server.recordings
-    assert any(octets.count(b"\r\n") == 5 for who, octets in steps if who == "S" and octets[:4] != b"250-")
+    (recording,) = server.recordings
+    assert any(
+        octets.count(b"\r\n") == 5 for who, octets in recording.steps if who == "S" and octets[:4] != b"250-"
+    )
 
 
 @every_transport
@@ -117,7 +119,7 @@ def test_swaks_speaks_the_oldest_smtp(loop: Loop, ours: Serve) -> None:
     with ours(postbox, "tcp") as server:
         assert by_swaks(server.place, PLAIN, "--protocol", "SMTP").is_content
     assert only(postbox).data == PLAIN.data
-    assert server.recordings[0][1] == ("C", b"HELO client.example\r\n")
+    assert server.recordings[0].steps[1] == ("C", b"HELO client.example\r\n")
 
 
 # --- msmtp

@@ -198,4 +198,4 @@ def test_many_messages_come_over_many_connections(loop: Loop, sender: Sender, wa
     assert len({message.data for message in postbox.messages}) <= 100
     assert min(len(message.data) for message in postbox.messages) >= 5000
     assert 5 <= len(server.recordings) <= 100
-    assert all(codes(steps)[-1] == 221 for steps in server.recordings)
+    assert all(codes(recording)[-1] == 221 for recording in server.recordings)
