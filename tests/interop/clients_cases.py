@@ -11,6 +11,8 @@ from ways import TRANSPORTS
 
 from smtp_transports.pytest_plugin import ReceivedMessage
 
+# The tables that the tests fill: what arrives, in which way; and what else was tried with a client.
+ARRIVALS, ANSWERS = "clients", "answers to clients"
 TITLES = {"tcp": "in the clear", "starttls": "STARTTLS", "tls": "TLS", "unix": "LMTP"}
 
 HEADER = b"""From: ada@client.example\r

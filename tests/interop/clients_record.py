@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from clients_dialogues import DIALOGUES, TRANSCRIPTS, Dialogue, Trusting, text_of
-from clients_dovecot import relaying
+from clients_dovecot import Relay
 from clients_ours import running, write_certificates
 from clients_postfix import Sender
 from clients_programs import MODULES
@@ -44,7 +44,7 @@ def client(dialogue: Dialogue, folder: Path) -> Iterator[tuple[str, Any, Path, d
             where = {} if dialogue.way == "unix" else {"port": sender.places[dialogue.way]}
             yield "Postfix 3.7", sender, own, where
     elif dialogue.client == "Dovecot":
-        with relaying() as relay:
+        with Relay(dialogue.way) as relay:
             yield "Dovecot 2.3", relay, folder, {"port": relay.port}
     else:
         shown = subprocess.run(VERSIONS[dialogue.client], capture_output=True, text=True, check=True).stdout

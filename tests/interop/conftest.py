@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from clients_dovecot import Relay, relaying
+from clients_dovecot import WAYS as CLIENT_WAYS
+from clients_dovecot import Relay
 from clients_ours import Serve, running, write_certificates
 from clients_postfix import Sender
 from daemon import HOST
@@ -48,11 +49,11 @@ def sender() -> Iterator[Sender]:
         yield daemon
 
 
-@pytest.fixture(scope="session")
-def relay() -> Iterator[Relay]:
-    """Dovecot as a client of our servers."""
-    with relaying() as relay:
-        yield relay
+@pytest.fixture(scope="session", params=CLIENT_WAYS)
+def relay(request: pytest.FixtureRequest) -> Iterator[Relay]:
+    """Dovecot as a client of our servers, in each way."""
+    with Relay(request.param) as daemon:
+        yield daemon
 
 
 @pytest.fixture

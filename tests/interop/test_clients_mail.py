@@ -8,7 +8,18 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from clients_cases import HEADER, NASTY, PLAIN, TITLES, case, clients, every_transport, only
+from clients_cases import (
+    ANSWERS,
+    ARRIVALS,
+    HEADER,
+    NASTY,
+    PLAIN,
+    TITLES,
+    case,
+    clients,
+    every_transport,
+    only,
+)
 from clients_ours import LATE, TOKENS, UNKNOWN, USER, USERS, Postbox, Serve
 from clients_programs import CLIENTS, Client, Letter
 from loops import Loop
@@ -41,7 +52,7 @@ def is_as_sent(client: Client, sent: bytes, came: bytes) -> bool:
 def test_a_nasty_message_arrives_as_it_was_sent(
     loop: Loop, ours: Serve, cell: Cell, client: Client, way: str, mechanism: str | None
 ) -> None:
-    cell("clients", f"{client.name}, {TITLES[way]}", mechanism or "no AUTH", loop.name)
+    cell(ARRIVALS, f"{client.name}, {TITLES[way]}", mechanism or "message", loop.name)
     postbox = Postbox()
     letter = logging_in(Letter(HEADER + NASTY), mechanism)
     with ours(postbox, way) as server:
@@ -57,7 +68,7 @@ def test_a_nasty_message_arrives_as_it_was_sent(
 @every_transport
 @clients("smtputf8")
 def test_addresses_beyond_ascii_arrive(loop: Loop, ours: Serve, cell: Cell, client: Client) -> None:
-    cell("clients", f"{client.name}, {TITLES['starttls']}", "SMTPUTF8", loop.name)
+    cell(ANSWERS, client.name, "SMTPUTF8", loop.name)
     postbox = Postbox()
     beyond = ["jürgen@mx.example", "用户@例子.example"]
     letter = PLAIN._replace(sender="jörg@client.example", recipients=beyond)
@@ -74,7 +85,7 @@ def test_addresses_beyond_ascii_arrive(loop: Loop, ours: Serve, cell: Cell, clie
 @every_transport
 @clients("dsn")
 def test_reports_are_asked_for(loop: Loop, ours: Serve, cell: Cell, client: Client) -> None:
-    cell("clients", f"{client.name}, {TITLES['starttls']}", "DSN", loop.name)
+    cell(ANSWERS, client.name, "DSN", loop.name)
     postbox = Postbox()
     with ours(postbox, "starttls") as server:
         sent = client.send(server.place, PLAIN._replace(dsn=True))
@@ -88,7 +99,7 @@ def test_reports_are_asked_for(loop: Loop, ours: Serve, cell: Cell, client: Clie
 @clients()
 def test_one_of_three_recipients_is_refused(loop: Loop, ours: Serve, cell: Cell, client: Client) -> None:
     """Who goes on reaches the other two; who gives up reaches nobody, and says why."""
-    cell("clients", f"{client.name}, {TITLES['starttls']}", "one of three refused", loop.name)
+    cell(ANSWERS, client.name, "one refused", loop.name)
     postbox = Postbox()
     letter = PLAIN._replace(recipients=["bob@mx.example", UNKNOWN, "carol@mx.example"])
     with ours(postbox, "starttls") as server:
@@ -106,7 +117,7 @@ def test_one_of_three_recipients_is_refused(loop: Loop, ours: Serve, cell: Cell,
 def test_one_of_three_recipients_is_refused_behind_the_message(
     loop: Loop, ours: Serve, cell: Cell, client: Client
 ) -> None:
-    cell("clients", f"{client.name}, {TITLES['unix']}", "one of three refused", loop.name)
+    cell(ANSWERS, client.name, "one refused at the end", loop.name)
     postbox = Postbox()
     letter = PLAIN._replace(recipients=["bob@mx.example", LATE, "carol@mx.example"])
     with ours(postbox, "unix") as server:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from clients_cases import HEADER, NASTY, PLAIN, TITLES, codes, every_transport, only
+from clients_cases import ANSWERS, ARRIVALS, HEADER, NASTY, PLAIN, TITLES, codes, every_transport, only
 from clients_ours import OFFER, USER, Postbox, Running, running
 from clients_postfix import MECHANISMS, WAYS, Sender
 from clients_programs import Letter
@@ -26,7 +26,7 @@ every_way = pytest.mark.parametrize("way", [*WAYS, "unix"])
 def ours(loop: Loop, sender: Sender, postbox: Postbox, way: str, **options: Any) -> Iterator[Running]:
     """Our server, where this Postfix looks for it."""
     if way != "unix":
-        options["port"] = sender.places[way]
+        options.setdefault("port", sender.places[way])
     with running(loop, sender.folder / "ours", postbox, way, **options) as server:
         if way == "unix":
             os.chmod(sender.socket, 0o777)  # who delivers there is not root
@@ -41,7 +41,7 @@ LOGINS = [(way, mechanism) for way in WAYS for mechanism in (None, *MECHANISMS)]
 def test_a_nasty_message_arrives_as_it_was_sent(
     loop: Loop, sender: Sender, cell: Cell, way: str, mechanism: str | None
 ) -> None:
-    cell("clients", f"Postfix, {TITLES[way]}", mechanism or "no AUTH", loop.name)
+    cell(ARRIVALS, f"Postfix, {TITLES[way]}", mechanism or "message", loop.name)
     postbox = Postbox()
     letter = Letter(HEADER + NASTY, recipients=[sender.recipient("bob", way, mechanism)])
     with ours(loop, sender, postbox, way):
@@ -61,7 +61,7 @@ def test_a_nasty_message_arrives_as_it_was_sent(
 @every_transport
 @every_way
 def test_addresses_beyond_ascii_arrive(loop: Loop, sender: Sender, cell: Cell, way: str) -> None:
-    cell("clients", f"Postfix, {TITLES[way]}", "SMTPUTF8", loop.name)
+    cell(ANSWERS, "Postfix", "SMTPUTF8", loop.name)
     postbox = Postbox()
     letter = PLAIN._replace(sender="jörg@client.example", recipients=[sender.recipient("jürgen", way)])
     with ours(loop, sender, postbox, way):
@@ -77,7 +77,7 @@ def test_addresses_beyond_ascii_arrive(loop: Loop, sender: Sender, cell: Cell, w
 @every_transport
 @every_way
 def test_reports_are_asked_for(loop: Loop, sender: Sender, cell: Cell, way: str) -> None:
-    cell("clients", f"Postfix, {TITLES[way]}", "DSN", loop.name)
+    cell(ANSWERS, "Postfix", "DSN", loop.name)
     postbox = Postbox()
     letter = PLAIN._replace(dsn=True, recipients=[sender.recipient("bob", way)])
     with ours(loop, sender, postbox, way):
@@ -95,7 +95,7 @@ def test_reports_are_asked_for(loop: Loop, sender: Sender, cell: Cell, way: str)
 @every_way
 def test_each_recipient_has_an_outcome(loop: Loop, sender: Sender, cell: Cell, way: str) -> None:
     """In LMTP of one of them only behind the message."""
-    cell("clients", f"Postfix, {TITLES[way]}", "one of three refused", loop.name)
+    cell(ANSWERS, "Postfix", "one refused at the end" if way == "unix" else "one refused", loop.name)
     expected = {"bob": "sent", "nobody": "bounced", "full": "deferred", "carol": "sent"}
     texts = {"nobody": "550 5.1.1 there is no such mailbox", "full": "452 4.2.2 the mailbox is full"}
     if way == "unix":
@@ -113,7 +113,7 @@ def test_each_recipient_has_an_outcome(loop: Loop, sender: Sender, cell: Cell, w
 
 @every_transport
 def test_what_was_refused_at_once_comes_again(loop: Loop, sender: Sender, cell: Cell) -> None:
-    cell("clients", f"Postfix, {TITLES['tcp']}", "421 at once", loop.name)
+    cell(ANSWERS, "Postfix", "421 at once", loop.name)
     name = sender.recipient("bob", "tcp")
     busy, postbox = Postbox(Reply(code=421, text="4.3.2 come again later")), Postbox()
     with ours(loop, sender, busy, "tcp"):
@@ -137,7 +137,7 @@ ONLY_USERS = {"auth": AuthSettings(["PLAIN"], required=True)}
 # The column of the table, the handler, options of the server, a mechanism, and what becomes of the letter.
 REFUSALS: dict[str, tuple[type[Postbox], Mapping[str, Any], str | None, str]] = {
     "too large": (Postbox, LIMITED, None, "bounced (message size"),
-    "no AUTH": (Postbox, ONLY_USERS, None, "bounced"),
+    "no login": (Postbox, ONLY_USERS, None, "bounced"),
     "wrong password": (Stranger, {}, "SCRAM-SHA-256", "deferred (SASL authentication failed"),
 }
 
@@ -145,7 +145,7 @@ REFUSALS: dict[str, tuple[type[Postbox], Mapping[str, Any], str | None, str]] = 
 @every_transport
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_letter_is_refused(loop: Loop, sender: Sender, cell: Cell, refusal: str) -> None:
-    cell("clients", f"Postfix, {TITLES['starttls']}", refusal, loop.name)
+    cell(ANSWERS, "Postfix", refusal, loop.name)
     kind, options, mechanism, outcome = REFUSALS[refusal]
     postbox = kind()
     name = sender.recipient("bob", "starttls", mechanism)
@@ -153,6 +153,20 @@ def test_a_letter_is_refused(loop: Loop, sender: Sender, cell: Cell, refusal: st
         sender.submit(Letter(HEADER + NASTY, recipients=[name]))
         assert sender.outcome(name).startswith(outcome)
     sender.forget()
+    assert not postbox.messages
+
+
+@every_transport
+def test_a_letter_in_the_clear_is_refused(loop: Loop, sender: Sender, cell: Cell) -> None:
+    cell(ANSWERS, "Postfix", "no STARTTLS", loop.name)
+    postbox = Postbox()
+    name = sender.recipient("bob", "tcp")
+    with ours(loop, sender, postbox, "starttls", port=sender.places["tcp"], require_tls=True):
+        sender.submit(PLAIN._replace(recipients=[name]))
+        outcome = sender.outcome(name)
+    sender.forget()
+    assert outcome.startswith("bounced")
+    assert "530 5.7.0 say STARTTLS first" in outcome
     assert not postbox.messages
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
-from clients_cases import HEADER, PLAIN, TITLES, case, clients, codes, every_transport, needs, only
+from clients_cases import ANSWERS, HEADER, PLAIN, case, clients, codes, every_transport, needs, only
 from clients_ours import TOKENS, USER, Postbox, Running, Serve
 from clients_programs import CLIENTS, Client, Letter, by_smtplib, by_swaks, run
 from loops import Loop
@@ -53,7 +53,7 @@ class Refusal(NamedTuple):
 REFUSALS = {
     "421 at once": Refusal(421, "4.3.2 come again later", at_once=True),
     "too large": Refusal(552, "5.3.4", letter=TOO_LARGE, server={"limits": Limits(message_size=LIMIT)}),
-    "no AUTH": Refusal(
+    "no login": Refusal(
         530, "5.7.0 authenticate first", server={"auth": AuthSettings(["PLAIN"], required=True)}
     ),
     "no STARTTLS": Refusal(
@@ -76,7 +76,7 @@ def refuse(server: Running, client: Client, letter: Letter, code: int, text: str
 @clients()
 def test_a_letter_is_refused(loop: Loop, ours: Serve, cell: Cell, client: Client, refusal: str) -> None:
     wanted = REFUSALS[refusal]
-    cell("clients", f"{client.name}, {TITLES[wanted.seen_as or wanted.way]}", refusal, loop.name)
+    cell(ANSWERS, client.name, refusal, loop.name)
     everybody = Reply(code=wanted.code, text=wanted.text) if wanted.at_once else None
     postbox = Postbox(everybody)
     with ours(postbox, wanted.way, **wanted.server) as server:
@@ -98,7 +98,7 @@ def wrong_logins() -> Iterator[Any]:
 def test_a_wrong_password_is_refused(
     loop: Loop, ours: Serve, cell: Cell, client: Client, mechanism: str
 ) -> None:
-    cell("clients", f"{client.name}, {TITLES['starttls']}", "wrong password", loop.name)
+    cell(ANSWERS, client.name, "wrong password", loop.name)
     user = TOKENS if mechanism in ("OAUTHBEARER", "XOAUTH2") else USER
     letter = PLAIN._replace(mechanism=mechanism, user=user, secret="wrong-password")
     postbox = Postbox()
@@ -127,7 +127,7 @@ def test_who_does_not_trust_us_hangs_up(loop: Loop, ours: Serve, client: Client,
 @clients()
 def test_line_feeds_alone_end_nothing(loop: Loop, ours: Serve, cell: Cell, client: Client) -> None:
     """Nobody smuggles a second message, with whatever client."""
-    cell("clients", f"{client.name}, {TITLES['tcp']}", "bare line feeds", loop.name)
+    cell(ANSWERS, client.name, "bare line feeds", loop.name)
     postbox = Postbox()
     with ours(postbox, "tcp") as server:
         if client.name in SENDS_BARE_LF:
