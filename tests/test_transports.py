@@ -808,6 +808,32 @@ def test_a_message_can_be_interrupted(loop: Loop, how: str, way: str, what: str,
         loop.run(scene)
 
 
+@pytest.mark.parametrize("way", ["tcp", "unix"])
+@over(*LOOPS)
+def test_what_a_server_said_when_it_went_is_the_outcome(loop: Loop, way: str, tmp_path: Path) -> None:
+    """Dovecot says 421 to the idle and closes. On a Unix socket the client's next write fails at once, maybe
+    before its loop has looked whether there is something to read.
+    """
+    come, gone = threading.Event(), threading.Event()
+
+    def play(peer: Peer) -> None:
+        peer.greet()
+        assert come.wait(SECONDS)
+        peer.say(b"421 4.3.2 shutting down")
+        peer.close()
+        gone.set()
+
+    async def scene() -> None:
+        async with loop.connect(**there) as client:
+            come.set()
+            assert gone.wait(SECONDS)
+            (outcome,) = (await client.send_message(SENDER, [RECIPIENT], MESSAGE)).outcomes
+            assert (outcome.status, outcome.reply.code) == (Status.REFUSED, 421)
+
+    with scripted_server(way, False, tmp_path, play) as there:
+        loop.run(scene)
+
+
 # --- The end of a server
 
 

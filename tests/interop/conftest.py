@@ -68,8 +68,9 @@ def place(request: pytest.FixtureRequest) -> Place:
     """The server of a test's way."""
     way = request.param
     daemon = request.getfixturevalue(way.server)
-    passes_on = way.service == "Dovecot submission"
-    return Place(way, daemon, request.getfixturevalue("postfix") if passes_on else daemon)
+    keeper = request.getfixturevalue("postfix") if way.service == "Dovecot submission" else daemon
+    keeper.clear()  # of what a test left that failed
+    return Place(way, daemon, keeper)
 
 
 @pytest.fixture

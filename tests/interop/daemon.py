@@ -14,8 +14,8 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -67,10 +67,10 @@ wait "$daemon"
 
 def until(condition: Callable[[], bool], why: Callable[[], str]) -> None:
     """Wait for what another program does, which tells nobody."""
-    deadline = time.monotonic() + 2 * SECONDS
+    deadline = time.monotonic() + SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(why())
+            raise TimeoutError(why()[-2_000:])
         time.sleep(0.01)
 
 
@@ -204,6 +204,15 @@ class Daemon:
             process.kill()
             process.wait()
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It does not run meanwhile."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
     def _greets(self, port: int) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
@@ -235,6 +244,11 @@ class Daemon:
         shutil.rmtree(self.folder)
 
     # What arrived
+
+    def clear(self) -> None:
+        """Empty the mailboxes."""
+        for message in self.folder.glob("var/mail/*/new/*"):
+            message.unlink()
 
     def delivered(self, user: str, count: int = 1) -> list[bytes]:
         """The messages of a mailbox, oldest first, once there are so many; they are taken out of it."""

@@ -57,6 +57,11 @@ service lmtp {{
     port = {lmtp}
   }}
 }}
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
 service submission-login {{
   inet_listener submission {{
     port = {submission}

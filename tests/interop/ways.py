@@ -10,7 +10,8 @@ from typing import Any, Literal
 import pytest
 from daemon import HOST, USERS, Daemon
 from dovecot import Dovecot
-from loops import LOOPS, Loop
+from loops import LOOPS, Loop, Opening
+from peers import SECONDS
 
 TRANSPORTS = [name for name in LOOPS if name != "uvloop"]
 
@@ -83,6 +84,17 @@ class Place:
             if self.way.must_log_in:
                 await client.login("alice", USERS["alice"])
             yield client
+
+    def pool(self, loop: Loop) -> Any:
+        """A pool of clients, to be entered."""
+
+        def connect() -> Any:
+            return loop.module.connect(**self.options, timeouts=SECONDS, domain="client.example")
+
+        def make() -> Any:
+            return loop.module.Pool(2, connect)
+
+        return make() if loop.is_async else Opening(make)
 
 
 def over(

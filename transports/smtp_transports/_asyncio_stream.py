@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -142,6 +143,12 @@ class Stream(asyncio.BufferedProtocol):
         protocol.get_buffer(len(early))[: len(early)] = early
         protocol.buffer_updated(len(early))
 
+    def _read_last_words(self) -> None:
+        """Writing has failed: asyncio will read no more, but the peer may have said why."""
+        with suppress(OSError), self.sock.dup() as sock:
+            sock.setblocking(False)
+            self._data += sock.recv(_READ)
+
     def _check(self) -> None:
         if self._lost is not None:
             raise self._lost
@@ -217,6 +224,8 @@ class Stream(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
+        if isinstance(exc, OSError) and self._transport is self._plain:
+            self._read_last_words()
         self._lost = self._lost or exc or (None if self._ended else ConnectionResetError("connection lost"))
         self._lost = self._lost or ConnectionAbortedError("the connection was closed")
         if self._timer is not None:
