@@ -163,8 +163,11 @@ def seen(events: Iterable[Any]) -> str:
 
 
 def delivered(messages: Iterable[ReceivedMessage]) -> list[str]:
-    """Who wrote to whom."""
-    return [f"{message.sender} to {', '.join(message.recipients)}" for message in messages]
+    """Who wrote to whom, and how much."""
+    return [
+        f"{len(message.data)} octets from {message.sender} to {', '.join(message.recipients)}"
+        for message in messages
+    ]
 
 
 def text_of(version: str, recording: Recording, messages: list[ReceivedMessage]) -> str:
