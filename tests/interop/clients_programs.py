@@ -6,7 +6,6 @@ What they are told is the least that makes them do it: where the server is, whom
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import os
 import shutil
@@ -60,7 +59,7 @@ class Client(NamedTuple):
     mechanisms: Sequence[str] = ()
     ways: Sequence[str] = ("tcp", "starttls", "tls")
     can: frozenset[str] = frozenset()
-    """Of `dsn`, `lmtp`, `smtputf8`, and `some`: sends to the others if a recipient is refused."""
+    """Of `8bitmime`, `dsn`, `lmtp`, `smtputf8`, and `some`: sends to the others if a recipient is refused."""
 
 
 def run(command: Sequence[object], data: bytes = b"", **environment: str) -> Sent:
@@ -295,64 +294,54 @@ def _nodemailer_is_missing() -> str | None:
     return None if (MODULES / "nodemailer").is_dir() else "nodemailer is not installed"
 
 
-CLIENTS = {
-    client.name: client
-    for client in (
-        Client(
-            "swaks",
-            by_swaks,
-            _program("swaks"),
-            ("PLAIN", "LOGIN", "CRAM-MD5"),
-            ("tcp", "starttls", "tls", "unix"),
-            frozenset({"lmtp", "some"}),
-        ),
-        Client(
-            "msmtp",
-            by_msmtp,
-            _program("msmtp"),
-            (
-                "PLAIN",
-                "LOGIN",
-                "CRAM-MD5",
-                "SCRAM-SHA-1",
-                "SCRAM-SHA-256",
-                "OAUTHBEARER",
-                "XOAUTH2",
-                "EXTERNAL",
-            ),
-            ("tcp", "starttls", "tls", "unix"),
-            frozenset({"dsn", "lmtp"}),
-        ),
-        Client(
-            "curl",
-            by_curl,
-            _program("curl"),
-            ("PLAIN", "LOGIN", "CRAM-MD5", "OAUTHBEARER", "XOAUTH2", "EXTERNAL"),
-            can=frozenset({"smtputf8", "some"}),
-        ),
-        Client("git send-email", by_git, _git_is_missing, ("PLAIN", "LOGIN", "CRAM-MD5")),
-        Client(
-            "smtplib",
-            by_smtplib,
-            lambda: None,
-            ("PLAIN", "LOGIN", "CRAM-MD5"),
-            ("tcp", "starttls", "tls", "unix"),
-            frozenset({"dsn", "lmtp", "smtputf8", "some"}),
-        ),
-        Client(
-            "aiosmtplib",
-            by_aiosmtplib,
-            lambda: None if importlib.util.find_spec("aiosmtplib") else "aiosmtplib is not installed",
-            ("PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2"),
-            can=frozenset({"dsn", "smtputf8", "some"}),
-        ),
-        Client(
-            "nodemailer",
-            by_nodemailer,
-            _nodemailer_is_missing,
-            ("PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2"),
-            ("tcp", "starttls", "tls", "unix"),
-            frozenset({"dsn", "lmtp", "smtputf8", "some"}),
-        ),
-    )
-}
+BASIC = ("PLAIN", "LOGIN", "CRAM-MD5")
+EVERYWHERE = ("tcp", "starttls", "tls", "unix")
+
+
+def _able(*words: str) -> frozenset[str]:
+    return frozenset(words)
+
+
+_ALL = (
+    Client("swaks", by_swaks, _program("swaks"), BASIC, EVERYWHERE, _able("lmtp", "some")),
+    Client(
+        "msmtp",
+        by_msmtp,
+        _program("msmtp"),
+        (*BASIC, "SCRAM-SHA-1", "SCRAM-SHA-256", "OAUTHBEARER", "XOAUTH2", "EXTERNAL"),
+        EVERYWHERE,
+        _able("dsn", "lmtp"),
+    ),
+    Client(
+        "curl",
+        by_curl,
+        _program("curl"),
+        (*BASIC, "OAUTHBEARER", "XOAUTH2", "EXTERNAL"),
+        can=_able("smtputf8", "some"),
+    ),
+    Client("git send-email", by_git, _git_is_missing, BASIC),
+    Client(
+        "smtplib",
+        by_smtplib,
+        lambda: None,
+        BASIC,
+        EVERYWHERE,
+        _able("8bitmime", "dsn", "lmtp", "smtputf8", "some"),
+    ),
+    Client(
+        "aiosmtplib",
+        by_aiosmtplib,
+        lambda: None,
+        (*BASIC, "XOAUTH2"),
+        can=_able("8bitmime", "dsn", "smtputf8", "some"),
+    ),
+    Client(
+        "nodemailer",
+        by_nodemailer,
+        _nodemailer_is_missing,
+        (*BASIC, "XOAUTH2"),
+        EVERYWHERE,
+        _able("8bitmime", "dsn", "lmtp", "smtputf8", "some"),
+    ),
+)
+CLIENTS = {client.name: client for client in _ALL}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import smtplib
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,9 @@ from clients_ours import LATE, TOKENS, UNKNOWN, USER, USERS, Postbox, Serve
 from clients_programs import CLIENTS, Client, Letter
 from loops import Loop
 from matrix import Cell
+
+from smtp_proto.ops import Session
+from smtp_transports.handlers import Maildir, Message
 
 
 def logins() -> Iterator[Any]:
@@ -63,6 +67,31 @@ def test_a_nasty_message_arrives_as_it_was_sent(
     assert (message.sender, message.recipients) == (letter.sender, tuple(letter.recipients))
     assert (message.user, message.tls) == (mechanism and letter.user, way in ("starttls", "tls"))
     assert message.domain == "client.example"
+    assert ("BODY" in message.mail_parameters) == ("8bitmime" in client.can)
+
+
+class Filing(Postbox):
+    """Files mail in a Maildir."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._maildir = Maildir(folder)
+
+    def deliver(self, session: Session, message: Message) -> None:
+        self._maildir.deliver(session, message)
+
+
+@every_transport
+@clients("lmtp")
+def test_a_nasty_message_is_filed_as_it_was_sent(
+    loop: Loop, ours: Serve, client: Client, tmp_path: Path
+) -> None:
+    with ours(Filing(tmp_path / "mail"), "unix") as server:
+        sent = client.send(server.place, Letter(HEADER + NASTY))
+    assert sent.is_content, sent.text
+    (file,) = (tmp_path / "mail" / "new").iterdir()
+    trace = b"Return-Path: <ada@client.example>\nDelivered-To: bob@mx.example\n"
+    assert file.read_bytes() == trace + (HEADER + NASTY).replace(b"\r\n", b"\n")
 
 
 @every_transport

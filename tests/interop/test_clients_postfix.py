@@ -209,7 +209,6 @@ def test_many_messages_come_over_many_connections(loop: Loop, sender: Sender, wa
         sender.run("smtp-source", *options, "-t", "bob@mx.example", where)
     assert len(postbox.messages) == 100
     assert {len(message.recipients) for message in postbox.messages} == {3}
-    assert len({message.data for message in postbox.messages}) <= 100
     assert min(len(message.data) for message in postbox.messages) >= 5000
-    assert 5 <= len(server.recordings) <= 100
+    assert len(server.recordings) == 5
     assert all(codes(recording)[-1] == 221 for recording in server.recordings)

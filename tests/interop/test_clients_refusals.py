@@ -107,6 +107,18 @@ def test_a_wrong_password_is_refused(
     assert not postbox.messages
 
 
+NO_SMTPUTF8 = [case(client) for client in CLIENTS.values() if "smtputf8" not in client.can]
+
+
+@every_transport
+@pytest.mark.parametrize("client", NO_SMTPUTF8)
+def test_an_address_beyond_ascii_is_refused_without_smtputf8(loop: Loop, ours: Serve, client: Client) -> None:
+    postbox = Postbox()
+    with ours(postbox, "tcp") as server:
+        refuse(server, client, PLAIN._replace(sender="jörg@client.example"), 553, "5.6.7 an address beyond")
+    assert not postbox.messages
+
+
 @every_transport
 @clients()
 def test_who_does_not_trust_us_hangs_up(loop: Loop, ours: Serve, client: Client, tmp_path: Path) -> None:

@@ -21,9 +21,7 @@ from postfix import Postfix
 from ways import WAYS, Place, Way, over
 
 from smtp_proto import (
-    Bdat,
     ConnectionLost,
-    EndOfMessage,
     Limits,
     NotOffered,
     OriginalRecipient,
