@@ -7,6 +7,7 @@ that. When the first process in there ends, the kernel ends all others: nothing 
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import socket
@@ -14,7 +15,7 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ ACCOUNTS = {
     "dovenull": 64021,
     "opensmtpd": 64030,
     "opensmtpq": 64031,
+    "nobody": 65534,
 }
 """The accounts that there are in these worlds, each with a group."""
 
@@ -103,6 +105,8 @@ class Daemon:
 
     package: ClassVar[str]
     log: ClassVar[str]
+    queues: ClassVar[Sequence[str]] = ()
+    """The folders of what is accepted and not delivered yet."""
 
     def __init__(self) -> None:
         if (reason := why_not(self.package)) is not None:
@@ -159,6 +163,8 @@ class Daemon:
         self.write("etc/passwd", *(f"{name}:x:{number}:{number}::/:/bin/false" for name, number in accounts))
         self.write("etc/group", *(f"{name}:x:{number}:" for name, number in accounts))
         self.write("etc/hosts", f"{HOST} localhost {NAME}")
+        self.write("etc/nsswitch.conf", "passwd: files", "group: files", "hosts: files")  # and no DNS
+        self.write("etc/resolv.conf", "lookup file")
         self.make_folder("etc/tls")
         certificates().write(self.folder / "etc/tls")
         (self.folder / "etc/tls/server.pem").chmod(0o600)
@@ -245,10 +251,19 @@ class Daemon:
 
     # What arrived
 
+    def settle(self) -> None:
+        """Wait until all that was accepted is delivered."""
+        folders = [self.folder / queue for queue in self.queues]
+        until(lambda: not any(files for each in folders for *_, files in os.walk(each)), self.logged)
+
+    def files(self) -> list[Path]:
+        """All that was delivered and not taken out yet."""
+        return list(self.folder.glob("var/mail/*/new/*"))
+
     def clear(self) -> None:
         """Empty the mailboxes."""
-        for message in self.folder.glob("var/mail/*/new/*"):
-            message.unlink()
+        for file in self.files():
+            file.unlink()
 
     def delivered(self, user: str, count: int = 1) -> list[bytes]:
         """The messages of a mailbox, oldest first, once there are so many; they are taken out of it."""

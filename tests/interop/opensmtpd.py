@@ -26,6 +26,7 @@ class OpenSMTPD(Daemon):
 
     package = "opensmtpd"
     log = "output"
+    queues = ("var/spool/smtpd/incoming", "var/spool/smtpd/queue")
 
     @property
     def command(self) -> list[str]:

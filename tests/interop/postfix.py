@@ -44,6 +44,7 @@ class Postfix(Daemon):
 
     package = "postfix"
     log = "var/log/postfix"
+    queues = tuple(f"var/spool/postfix/{queue}" for queue in ("active", "incoming", "maildrop"))
 
     def __init__(
         self, *, lmtp_to: str | Address | None = None, relay_to: Address | None = None, **settings: object

@@ -6,19 +6,17 @@ What these servers do otherwise than others is in test_oddities.py.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import dovecot
-import opensmtpd
-import postfix
 import pytest
 from daemon import USERS
 from loops import Loop
 from matrix import Cell
 from postfix import Postfix
-from ways import WAYS, Place, Way, over
+from ways import CLEAR, WAYS, Place, offered, over
 
 from smtp_proto import (
     ConnectionLost,
@@ -48,48 +46,6 @@ NASTY = (
 )
 
 # --- What is offered
-
-ANYWHERE = {
-    "Postfix": {
-        "PIPELINING": (),
-        "SIZE": ("10240000",),
-        "VRFY": (),
-        "ETRN": (),
-        "ENHANCEDSTATUSCODES": (),
-        "8BITMIME": (),
-        "DSN": (),
-        "SMTPUTF8": (),
-        "CHUNKING": (),
-        "XCLIENT": ("NAME", "ADDR", "PROTO", "HELO", "REVERSE_NAME", "PORT", "LOGIN", "DESTADDR", "DESTPORT"),
-        "XFORWARD": ("NAME", "ADDR", "PROTO", "HELO", "SOURCE", "PORT", "IDENT"),
-    },
-    "Dovecot LMTP": {"PIPELINING": (), "ENHANCEDSTATUSCODES": (), "8BITMIME": (), "CHUNKING": ()},
-    "Dovecot submission": {
-        "PIPELINING": (),
-        "SIZE": ("10485760",),
-        "ENHANCEDSTATUSCODES": (),
-        "8BITMIME": (),
-        "CHUNKING": (),
-        "BURL": ("imap",),
-        "AUTH": dovecot.MECHANISMS,
-    },
-    "OpenSMTPD": {
-        "SIZE": ("10485760",),
-        "ENHANCEDSTATUSCODES": (),
-        "8BITMIME": (),
-        "DSN": (),
-        "HELP": (),
-    },
-}
-UNDER_TLS = {"Postfix": {"AUTH": postfix.MECHANISMS}, "OpenSMTPD": {"AUTH": opensmtpd.MECHANISMS}}
-CLEAR = ("in the clear", "Unix socket")
-
-
-def offered(way: Way) -> dict[str, Sequence[str]]:
-    """What the server offers in this way."""
-    service = way.service if way.server == "dovecot" else way.service.split()[0]
-    more = {"STARTTLS": ()} if way.security in CLEAR else UNDER_TLS.get(service, {})
-    return {**ANYWHERE[service], **more}
 
 
 def offers(keyword: str, word: str | None = None) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import dovecot
+import opensmtpd
+import postfix
 import pytest
 from daemon import HOST, USERS, Daemon
 from dovecot import Dovecot
@@ -55,6 +58,52 @@ WAYS = [
     Way("OpenSMTPD submission", "submission", "STARTTLS", must_log_in=True),
     Way("OpenSMTPD", "smtps", "TLS"),
 ]
+
+
+CLEAR = ("in the clear", "Unix socket")
+OFFERED: dict[str, dict[str, Sequence[str]]] = {
+    "Postfix": {
+        "PIPELINING": (),
+        "SIZE": ("10240000",),
+        "VRFY": (),
+        "ETRN": (),
+        "ENHANCEDSTATUSCODES": (),
+        "8BITMIME": (),
+        "DSN": (),
+        "SMTPUTF8": (),
+        "CHUNKING": (),
+        "XCLIENT": ("NAME", "ADDR", "PROTO", "HELO", "REVERSE_NAME", "PORT", "LOGIN", "DESTADDR", "DESTPORT"),
+        "XFORWARD": ("NAME", "ADDR", "PROTO", "HELO", "SOURCE", "PORT", "IDENT"),
+    },
+    "Dovecot LMTP": {"PIPELINING": (), "ENHANCEDSTATUSCODES": (), "8BITMIME": (), "CHUNKING": ()},
+    "Dovecot submission": {
+        "PIPELINING": (),
+        "SIZE": ("10485760",),
+        "ENHANCEDSTATUSCODES": (),
+        "8BITMIME": (),
+        "CHUNKING": (),
+        "BURL": ("imap",),
+        "AUTH": dovecot.MECHANISMS,
+    },
+    "OpenSMTPD": {
+        "SIZE": ("10485760",),
+        "ENHANCEDSTATUSCODES": (),
+        "8BITMIME": (),
+        "DSN": (),
+        "HELP": (),
+    },
+}
+UNDER_TLS: dict[str, dict[str, Sequence[str]]] = {
+    "Postfix": {"AUTH": postfix.MECHANISMS},
+    "OpenSMTPD": {"AUTH": opensmtpd.MECHANISMS},
+}
+
+
+def offered(way: Way) -> dict[str, Sequence[str]]:
+    """What the server offers in this way."""
+    service = way.service if way.server == "dovecot" else way.service.split()[0]
+    more = {"STARTTLS": ()} if way.security in CLEAR else UNDER_TLS.get(service, {})
+    return {**OFFERED[service], **more}
 
 
 @dataclass(frozen=True)

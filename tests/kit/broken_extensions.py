@@ -119,6 +119,17 @@ class RunsCommandsBeforeTheHandshake(TinyServer):
             pass
 
 
+@breaks()
+class TakesWhatCameInTheClearForTheHandshake(TinyServer):
+    """Dovecot's handshake fails then. Nothing is run."""
+
+    def start_tls(self, timeout: float | None) -> None:
+        if self.came:
+            self.closed = True
+            raise ConnectionResetError("no handshake")
+        super().start_tls(timeout)
+
+
 @breaks("starttls-offer", "starttls-again")
 class StartsTLSTwice(TinyServer):
     def forget_the_clear(self) -> None:

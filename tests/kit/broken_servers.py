@@ -120,6 +120,17 @@ class Answers503ToNoop(TinyServer):
         self.no(503)
 
 
+@breaks()
+class TakesAStringForNoop(TinyServer):
+    """As the grammar has it, in 4.1.1.9."""
+
+    def do_noop(self, argument: bytes) -> None:
+        if re.fullmatch(rb'(?:[^ "]*|"[^"]*") *', argument):
+            self.ok()
+        else:
+            self.no(501)
+
+
 @breaks("noop-argument", "command-line-length")
 class TakesNoArgumentForNoop(TinyServer):
     no_argument = TinyServer.no_argument | {b"NOOP"}
@@ -357,6 +368,19 @@ class TakesDataWithoutMail(TinyServer):
 
     def may_chunk(self) -> bool:
         return super().may_send()
+
+
+@breaks()
+class AddsWhatAHeaderLacks(TinyServer):
+    """As Postfix and OpenSMTPD do (RFC 6409 8)."""
+
+    def deliver(self, body: bytes) -> None:
+        header, _, text = body.partition(b"\r\n\r\n")
+        names = {line.partition(b":")[0].lower() for line in header.split(b"\r\n")}
+        for name in (b"From", b"Date", b"Message-ID"):
+            if name.lower() not in names:
+                header += b"\r\n" + name + b": added"
+        super().deliver(header + b"\r\n\r\n" + text)
 
 
 @breaks("text-line-length")

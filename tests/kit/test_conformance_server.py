@@ -250,7 +250,7 @@ def test_random_sessions_follow_the_dialogues(monkeypatch: pytest.MonkeyPatch) -
     class Odd(TinyServer):
         def do_noop(self, argument: bytes) -> None:
             if len(argument) == 3:
-                self.no(500)
+                self.no(501)
             else:
                 self.ok()
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from ._server_ledger import Budget, Ledger, RuleBroken
 from ._server_options import ServerOptions
 from ._server_visit import Check, Connect, Visit
-from ._server_vocabulary import WORDS, chunk
+from ._server_vocabulary import HEADER, WORDS, chunk
 from ._server_words import Move, stuffed
 
 # Too much to say over and over, or what gets a client locked out.
@@ -33,7 +33,7 @@ _LAST = frozenset({*_GROUPED, "DATA", "VRFY"})
 _ROUNDS = 8
 _STEPS = 15
 
-_TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
+_QUOTED = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters='"\\'), max_size=40)
 _LINES = st.lists(st.sampled_from([b"", b".", b"..", b".x", b"x", b"NOOP", b"RSET"]), max_size=6)
 _CHUNKS = st.lists(st.sampled_from([b"NOOP\r\n", b".", b"\r\n", b"\n", b"\r", b"\0", b"x"]), max_size=6)
 
@@ -124,10 +124,10 @@ class ServerMachine(RuleBasedStateMachine):
         self._do(lambda: self._here.say(*group))
 
     @precondition(can_command)
-    @rule(text=_TEXT, cut=st.integers(0, 6))
+    @rule(text=_QUOTED, cut=st.integers(0, 6))
     def say_anything(self, text: str, cut: int) -> None:
-        """An argument that means nothing."""
-        octets = b"NOOP " + text.encode() + b"\r\n"
+        """An argument that means nothing: a String (RFC 5321 4.1.1.9)."""
+        octets = b'NOOP "%b"\r\n' % text.encode()
         move = Move(
             kind="NOOP",
             octets=octets,
@@ -142,7 +142,7 @@ class ServerMachine(RuleBasedStateMachine):
     @rule(lines=_LINES, cut=st.integers(0, 8))
     def say_text(self, lines: list[bytes], cut: int) -> None:
         """A message behind DATA."""
-        body = b"".join(line + b"\r\n" for line in (b"Subject: at random", b"", *lines))
+        body = HEADER + b"".join(line + b"\r\n" for line in lines)
         made = Move(kind="CONTENT", octets=b"", ends="end-of-data", content_rule="dot-stuffing", cut=-cut)
         self._do(lambda: self._here.say(stuffed(body, made)))
 

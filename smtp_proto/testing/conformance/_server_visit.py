@@ -206,7 +206,10 @@ class Visit:
         try:
             self._talk.start_tls()
         except OSError as exc:
-            self._hold(Held(rule, False, f"the handshake fails: {exc}", False))
+            self.model.over = True
+            if rule == "starttls":
+                self._hold(Held(rule, False, f"the handshake fails: {exc}", False))
+            return  # what was said behind STARTTLS went into the handshake, and was not run
         self._keep("starttls")
         self.model.start_tls()
 

@@ -13,7 +13,11 @@ from ._server_words import Move, Word, content, line, raw
 # Both are what nobody has registered, and nobody will.
 _UNKNOWN = "XNOSUCH"
 _LABEL = "a" * 63
-_HEADER = b"Subject: a check\r\n\r\n"
+# Nothing is missing that a server might add (RFC 5322 3.6, RFC 6409 8).
+HEADER = (
+    b"Subject: a check\r\nFrom: Ada <ada@client.example>\r\nTo: Bob <bob@client.example>\r\n"
+    b"Date: Thu, 1 Jan 2026 12:00:00 +0000\r\nMessage-ID: <check@client.example>\r\n\r\n"
+)
 _BODY = Move(kind="CONTENT", octets=b"", ends="end-of-data")
 _LONGEST_LINE = 512
 # What some server took for the end of data once, or might; CRLF.CRLF is not among it.
@@ -26,7 +30,7 @@ _LISTED = {"HELP": "HELP", "EXPN": "EXPN staff", "VRFY": "VRFY postmaster", "ETR
 
 _SESSION: dict[str, Word] = {
     "noop": line("NOOP", "noop", "accepted"),
-    "noop-argument": line("NOOP hello there", "noop-argument", "accepted"),
+    "noop-argument": line("NOOP hello", "noop-argument", "accepted"),
     "noop-lower": line("nOoP", "verb-case", "understood"),
     "noop-blank": line("NOOP  ", "trailing-blank", "accepted", kind="NOOP"),
     "noop-long": line("NOOP " + "x" * (_LONGEST_LINE - 7), "command-line-length", "accepted"),
@@ -119,25 +123,25 @@ _DATA: dict[str, Word] = {
     "data": line("DATA"),
     "data-lower": line("data", "verb-case", "understood"),
     "data-argument": line("DATA now", "no-argument", "refused"),
-    "content": content(_HEADER + b"hello\r\n", _BODY),
-    "content-dots": content(_HEADER + b".\r\n..\r\n.x\r\n", replace(_BODY, content_rule="dot-stuffing")),
-    "content-dot-first": content(b".Subject: x\r\n\r\n", replace(_BODY, content_rule="dot-stuffing")),
-    "content-blanks": content(_HEADER + b" x \r\n\t\r\n\r\n\r\n", _BODY),
+    "content": content(HEADER + b"hello\r\n", _BODY),
+    "content-dots": content(HEADER + b".\r\n..\r\n.x\r\n", replace(_BODY, content_rule="dot-stuffing")),
+    "content-dot-first": content(b"." + HEADER, replace(_BODY, content_rule="dot-stuffing")),
+    "content-blanks": content(HEADER + b" x \r\n\t\r\n\r\n\r\n", _BODY),
     "content-8bit": content(
-        _HEADER + bytes(range(128, 256)) + b"\r\n",
+        HEADER + bytes(range(128, 256)) + b"\r\n",
         replace(_BODY, content_rule="8bitmime-content"),
         "8BITMIME",
     ),
     "content-long": content(
-        _HEADER + b"x" * 998 + b"\r\n", replace(_BODY, rule="text-line-length", want="accepted")
+        HEADER + b"x" * 998 + b"\r\n", replace(_BODY, rule="text-line-length", want="accepted")
     ),
-    "content-pieces": content(_HEADER + b"hi\r\n", replace(_BODY, cut=-2)),
-    "content-pieces-dot": content(_HEADER + b"hi\r\n", replace(_BODY, cut=-4)),
+    "content-pieces": content(HEADER + b"hi\r\n", replace(_BODY, cut=-2)),
+    "content-pieces-dot": content(HEADER + b"hi\r\n", replace(_BODY, cut=-4)),
     **{
         f"content-near-{number}": raw(
             Move(
                 kind="CONTENT",
-                octets=_HEADER + b"x" + near.encode() + b"NOOP\r\n.\r\n",
+                octets=HEADER + b"x" + near.encode() + b"NOOP\r\n.\r\n",
                 ends="bare-line-ends",
                 may_close=True,
                 is_final=True,
@@ -168,9 +172,9 @@ _BDAT: dict[str, Word] = {
     "bdat": raw(chunk(_LINES), "CHUNKING"),
     "bdat-empty": raw(chunk(b""), "CHUNKING"),
     "bdat-bare": raw(chunk(b"\r\n.\r\n\n.\r."), "CHUNKING"),
-    "bdat-last": raw(chunk(_HEADER + _LINES, last=True, content=_HEADER + _LINES), "CHUNKING", "deliver"),
+    "bdat-last": raw(chunk(HEADER + _LINES, last=True, content=HEADER + _LINES), "CHUNKING", "deliver"),
     "bdat-dots": raw(
-        chunk(_HEADER + b".\r\n..\r\n", last=True, content=_HEADER + b".\r\n..\r\n"), "CHUNKING", "deliver"
+        chunk(HEADER + b".\r\n..\r\n", last=True, content=HEADER + b".\r\n..\r\n"), "CHUNKING", "deliver"
     ),
     "bdat-empty-last": raw(chunk(b"", last=True), "CHUNKING", "deliver"),
     "bdat-alone": line("BDAT", "bdat-syntax", "refused", needs=("CHUNKING",), kind="OTHER", may_close=True),
@@ -240,7 +244,7 @@ def _too_big(options: ServerOptions, features: Features) -> Move | None:
         return None
     lines = (features.size // 72 + 1) * (b"x" * 70 + b"\r\n")
     made = replace(_BODY, rule="size-exceeded", want="refused", codes=frozenset({552}))
-    return content(_HEADER + lines, made)(options, features)
+    return content(HEADER + lines, made)(options, features)
 
 
 WORDS: dict[str, Word] = dict(
