@@ -71,7 +71,7 @@ def main(names: list[str]) -> None:
     TRANSCRIPTS.mkdir(parents=True, exist_ok=True)
     for name in names or DIALOGUES:
         with tempfile.TemporaryDirectory() as folder:
-            (TRANSCRIPTS / f"{name}.txt").write_text(record(DIALOGUES[name], Path(folder)))
+            (TRANSCRIPTS / f"{name}.txt").write_text(record(DIALOGUES[name], Path(folder)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def test_every_session_is_there() -> None:
 
 @pytest.mark.parametrize("name", DIALOGUES)
 def test_a_session_goes_as_it_went(name: str) -> None:
-    text = (TRANSCRIPTS / f"{name}.txt").read_text()
+    text = (TRANSCRIPTS / f"{name}.txt").read_text(encoding="utf-8")
     script = Script.parse(text)
     for cut in (in_one_piece, octet_by_octet, *map(in_pieces_of, (2, 3, 7, 61))):
         replay = Replay(DIALOGUES[name])
