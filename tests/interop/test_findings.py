@@ -13,7 +13,7 @@ import pytest
 from daemon import HOST, USERS
 from peers import SECONDS, certificates
 from postfix import Postfix
-from ways import WAYS, Place, Way, offered
+from ways import Place, Way, each, offered
 
 from smtp_proto.testing.conformance import ServerOptions, Stream, check_server
 from smtp_transports._places import Security
@@ -22,10 +22,6 @@ from smtp_transports.cli import main
 
 PAGE = Path(__file__).parents[2] / "docs/interop.md"
 RECIPIENTS = ("bob@example.test", "alice@example.test")
-CHECKED = [way for way in WAYS if way.security == "STARTTLS" and way.service in ("Postfix", "OpenSMTPD")]
-CHECKED += [way for way in WAYS if way.security == "STARTTLS" and way.server == "dovecot"]
-
-each = pytest.mark.parametrize("place", CHECKED, indirect=True, ids=lambda way: way.service)
 
 
 def explained(service: str) -> set[str]:

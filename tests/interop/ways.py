@@ -19,6 +19,14 @@ from peers import SECONDS
 TRANSPORTS = [name for name in LOOPS if name != "uvloop"]
 
 
+SENDER, RECIPIENT = "ada@sender.example", "bob@example.test"
+HEADER = (
+    b"From: Ada <ada@sender.example>\r\nTo: Bob <bob@example.test>\r\nSubject: %s\r\n"
+    b"Date: Mon, 23 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@sender.example>\r\n"
+    b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+)
+
+
 @dataclass(frozen=True)
 class Way:
     """How to get to a server."""
@@ -134,6 +142,10 @@ class Place:
                 await client.login("alice", USERS["alice"])
             yield client
 
+    def arrived(self, user: str, count: int = 1) -> list[bytes]:
+        """The messages in a mailbox, with the line ends that they were sent with."""
+        return [message.replace(b"\n", b"\r\n") for message in self.keeper.delivered(user, count)]
+
     def pool(self, loop: Loop) -> Any:
         """A pool of clients, to be entered."""
 
@@ -144,6 +156,12 @@ class Place:
             return loop.module.Pool(2, connect)
 
         return make() if loop.is_async else Opening(make)
+
+
+_SUBMISSION = ("Postfix submission", "OpenSMTPD submission")  # the same servers once more
+_ONE_EACH = [way for way in WAYS if way.security == "STARTTLS" and way.service not in _SUBMISSION]
+each = pytest.mark.parametrize("place", _ONE_EACH, indirect=True, ids=lambda way: way.service)
+"""Play a test with each server, in one way."""
 
 
 def over(
