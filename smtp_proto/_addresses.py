@@ -152,8 +152,11 @@ def xtext_decode(octets: bytes, *, utf8: bool = False) -> str:
         raise LocalProtocolError(f"not xtext (RFC 3461 4): {octets!r}")
     first, *rest = octets.split(b"+")
     decoded = first + b"".join(bytes.fromhex(part[:2].decode()) + part[2:] for part in rest)
-    if not utf8 and not decoded.isascii():
-        raise LocalProtocolError(f"xtext that is not ASCII: {octets!r}")
+    charset = "UTF-8" if utf8 else "ASCII"
+    try:
+        decoded.decode(charset)
+    except UnicodeDecodeError:
+        raise LocalProtocolError(f"xtext that is not {charset}: {octets!r}") from None
     return _grammar.decode(decoded, "an xtext")
 
 

@@ -121,15 +121,23 @@ def _parse_xtext(octets: bytes | None) -> str:
 
 def _parse_auth(octets: bytes | None) -> str:
     mailbox = _addresses.xtext_decode(_needs_value(octets), utf8=True)
-    if mailbox == "<>":
-        return ""
-    if _addresses.Path(mailbox).domain is None:
-        raise LocalProtocolError(f"neither a mailbox nor <> (RFC 4954 8): {mailbox!r}")
-    return mailbox
+    # RFC 4954 5: what cannot be trusted is taken for <>. Dovecot says the name of its user, mailbox or not.
+    return mailbox if _is_mailbox(mailbox) else ""
 
 
 def _format_auth(value: ParameterValue) -> str:
-    return "<>" if value == "" else _addresses.xtext_encode(value, utf8=True)
+    if value in ("", "<>"):
+        return "<>"
+    if not _is_mailbox(value):
+        raise LocalProtocolError(f"neither a mailbox nor <> (RFC 4954 8): {value!r}")
+    return _addresses.xtext_encode(value, utf8=True)
+
+
+def _is_mailbox(text: str) -> bool:
+    try:
+        return _addresses.Path(text).domain is not None
+    except LocalProtocolError:
+        return False
 
 
 def _parse_envid(octets: bytes | None) -> str:
@@ -155,9 +163,11 @@ def _parse_orcpt(octets: bytes | None) -> OriginalRecipient:
     if not semicolon or not _grammar.ADDRESS_TYPE.fullmatch(kind) or not address:
         raise LocalProtocolError(f"not addr-type ';' xtext (RFC 3461 4.2): {octets!r}")
     name = kind.decode("ascii").lower()
-    utf8 = name == "utf-8"
-    decode = _addresses.utf8_xtext_decode if utf8 else _addresses.xtext_decode
-    return OriginalRecipient(name, decode(address))
+    if name == "utf-8":
+        return OriginalRecipient(name, _addresses.utf8_xtext_decode(address))
+    # Postfix says rfc822 of all addresses, also of those for which RFC 6533 3 has the other type.
+    text = _addresses.xtext_decode(address, utf8=name == "rfc822")
+    return OriginalRecipient(name if text.isascii() else "utf-8", text)
 
 
 def _format_orcpt(value: ParameterValue) -> str:

@@ -132,7 +132,7 @@ class Loop:
         """Let the others run."""
         raise NotImplementedError
 
-    async def heard(self, bell: Bell) -> None:
+    async def heard(self, bell: Bell, seconds: float = SECONDS) -> None:
         """Wait until a bell was rung."""
         raise NotImplementedError
 
@@ -305,8 +305,8 @@ class Blocking(Unsuspended):
     async def breathe(self) -> None:
         os.sched_yield()
 
-    async def heard(self, bell: Bell) -> None:
-        assert select.select([bell.ear], [], [], SECONDS)[0], "nobody rang"
+    async def heard(self, bell: Bell, seconds: float = SECONDS) -> None:
+        assert select.select([bell.ear], [], [], seconds)[0], "nobody rang"
 
 
 class Greenlet(Job):
@@ -369,8 +369,8 @@ class Gevent(Unsuspended):
     async def breathe(self) -> None:
         gevent.sleep(0)
 
-    async def heard(self, bell: Bell) -> None:
-        gevent.socket.wait_read(bell.ear.fileno(), SECONDS)
+    async def heard(self, bell: Bell, seconds: float = SECONDS) -> None:
+        gevent.socket.wait_read(bell.ear.fileno(), seconds)
 
 
 # --- With it
@@ -442,8 +442,8 @@ class Asyncio(Loop):
     async def breathe(self) -> None:
         await asyncio.sleep(0)
 
-    async def heard(self, bell: Bell) -> None:
-        async with asyncio.timeout(SECONDS):
+    async def heard(self, bell: Bell, seconds: float = SECONDS) -> None:
+        async with asyncio.timeout(seconds):
             await asyncio.get_running_loop().sock_recv(bell.ear, 1)
 
 
@@ -534,8 +534,8 @@ class Trio(Loop):
     async def breathe(self) -> None:
         await trio.lowlevel.checkpoint()
 
-    async def heard(self, bell: Bell) -> None:
-        with trio.fail_after(SECONDS):
+    async def heard(self, bell: Bell, seconds: float = SECONDS) -> None:
+        with trio.fail_after(seconds):
             await trio.lowlevel.wait_readable(bell.ear)
 
 

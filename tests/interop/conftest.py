@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import pytest
+from clients_dovecot import WAYS as CLIENT_WAYS
+from clients_dovecot import Relay
+from clients_ours import Serve, running, write_certificates
+from clients_postfix import Sender
 from daemon import HOST
 from dovecot import Dovecot
 from loops import Loop, fresh_loop
@@ -37,6 +42,21 @@ def opensmtpd() -> Iterator[OpenSMTPD]:
         yield daemon
 
 
+@pytest.fixture(scope="session")
+def sender() -> Iterator[Sender]:
+    """Postfix as a client of our servers."""
+    with Sender() as daemon:
+        write_certificates(daemon.folder / "ours")
+        yield daemon
+
+
+@pytest.fixture(scope="session", params=CLIENT_WAYS)
+def relay(request: pytest.FixtureRequest) -> Iterator[Relay]:
+    """Dovecot as a client of our servers, in each way."""
+    with Relay(request.param) as daemon:
+        yield daemon
+
+
 @pytest.fixture
 def loop(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[Loop]:
     """The transport that a test is played over."""
@@ -55,8 +75,15 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 
 @pytest.fixture
+def ours(loop: Loop, tmp_path: Path) -> Serve:
+    """Starts our server over the transport of the test."""
+    write_certificates(tmp_path)
+    return partial(running, loop, tmp_path)
+
+
+@pytest.fixture
 def cell(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Cell:
-    """Says which cells a test fills."""
+    """Says which cells a test fills: table, row, column, and the name of the transport."""
     return lambda *where: record_property("cell", (*where, request.node.location[1]))
 
 

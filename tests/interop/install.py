@@ -20,7 +20,11 @@ SERVERS = {
     "dovecot": ["dovecot-lmtpd", "dovecot-submissiond"],
     "opensmtpd": ["opensmtpd"],
 }
-CLIENTS: list[str] = []
+CLIENTS = ["curl", "git-email", "msmtp", "swaks"]
+# What git and swaks need for TLS and for AUTH.
+CLIENTS += ["libauthen-sasl-perl", "libdigest-hmac-perl", "libio-socket-ssl-perl", "libnet-ssleay-perl"]
+NODE = ROOT / "node"
+MODULES = ["nodemailer@10"]
 NEWER = {("opensmtpd", "bookworm")}
 """What is taken from the backports of a Debian: OpenSMTPD 6.8 fails every handshake with OpenSSL 3."""
 
@@ -60,6 +64,10 @@ def release() -> str:
 
 def update(backports: bool = False) -> None:
     """Fetch the lists of this machine's sources, and of the backports from where the releases are."""
+    if shutil.which("apt-get") is None:
+        raise LeftOut("there is no apt-get")
+    if os.geteuid():
+        raise LeftOut("root is needed, to install clients and to run servers in namespaces of their own")
     for folder in ("lists/partial", "archives/partial"):
         (ROOT / "apt" / folder).mkdir(parents=True, exist_ok=True)
     own = Path("/etc/apt/sources.list")
@@ -98,14 +106,18 @@ def install(clients: list[str]) -> None:
     apt("install", *clients)
 
 
+def install_modules() -> None:
+    """Bring the clients that are modules of Node."""
+    if shutil.which("npm") is None:
+        raise LeftOut("there is no npm")
+    NODE.mkdir(parents=True, exist_ok=True)
+    run("npm", "install", "--prefix", NODE, "--no-audit", "--no-fund", "--silent", *MODULES)
+
+
 def attempt(what: str, bring: Callable[[], None]) -> None:
     """Bring something, or say why it is left out."""
     print(f"Bringing {what} ...", flush=True)
     try:
-        if shutil.which("apt-get") is None:
-            raise LeftOut("there is no apt-get")
-        if os.geteuid():
-            raise LeftOut("root is needed, to install clients and to run servers in namespaces of their own")
         bring()
     except LeftOut as exc:
         print(f"Left out, and its tests are skipped: {exc}", flush=True)
@@ -118,6 +130,8 @@ def main() -> None:
             attempt(server, partial(unpack, server))
     if clients := missing(CLIENTS):
         attempt(", ".join(clients), partial(install, clients))
+    if not (NODE / "node_modules").exists():
+        attempt(", ".join(MODULES), install_modules)
 
 
 if __name__ == "__main__":
