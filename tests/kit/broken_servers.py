@@ -372,7 +372,7 @@ class TakesDataWithoutMail(TinyServer):
 
 @breaks()
 class AddsWhatAHeaderLacks(TinyServer):
-    """As Postfix and OpenSMTPD do (RFC 6409 8)."""
+    """As Postfix and OpenSMTPD do (RFC 5321 6.4)."""
 
     def deliver(self, body: bytes) -> None:
         header, _, text = body.partition(b"\r\n\r\n")

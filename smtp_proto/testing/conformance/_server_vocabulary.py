@@ -13,7 +13,7 @@ from ._server_words import Move, Word, content, line, raw
 # Both are what nobody has registered, and nobody will.
 _UNKNOWN = "XNOSUCH"
 _LABEL = "a" * 63
-# Nothing is missing that a server might add (RFC 5322 3.6, RFC 6409 8).
+# Nothing is missing that a server might add (RFC 5321 6.4, RFC 5322 3.6).
 HEADER = (
     b"Subject: a check\r\nFrom: Ada <ada@client.example>\r\nTo: Bob <bob@client.example>\r\n"
     b"Date: Thu, 1 Jan 2026 12:00:00 +0000\r\nMessage-ID: <check@client.example>\r\n\r\n"
