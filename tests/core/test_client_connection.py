@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from helpers import ALL_FEATURES, client_in, drain, every, feed, pair_in, server_in, snapshot, until_error
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import Cutter, cutters
 
@@ -1105,6 +1105,18 @@ def test_an_envelope_is_said_as_its_commands_are(
     assert seen[0] == seen[1]
 
 
+@pytest.mark.parametrize("state", [state for state in State if state is not State.READY])
+def test_an_envelope_is_said_where_its_commands_are(state: State) -> None:
+    """Or refused: nothing is outstanding, and the state forbids it."""
+    seen = []
+    for say_it in (as_one, as_group):
+        client = client_in(state)
+        with pytest.raises(LocalProtocolError) as refusal:
+            say_it(client, None)
+        seen.append((str(refusal.value), client.data_to_send(), client.state))
+    assert seen[0] == seen[1]
+
+
 @given(st.booleans(), st.lists(st.tuples(CODES, LINES), max_size=5), cutters())
 def test_an_envelope_is_heard_as_its_commands_are(
     lmtp: bool, answers: list[tuple[bytes, bytes]], cutter: Cutter
@@ -1179,14 +1191,18 @@ def test_behind_an_envelope_nothing_is_said_before_its_answers() -> None:
     assert client.data_to_send() == b"text\r\n.\r\n"
 
 
-@given(st.binary(max_size=20), st.binary(max_size=20), st.booleans())
+@example(head=b"in a line", rest=b".\r\n", known=True)
+@example(head=b"at the end\r", rest=b".\r\n", known=True)
+@given(head=st.binary(max_size=20), rest=st.binary(max_size=20), known=st.booleans())
 def test_a_text_is_said_as_its_pieces_are(head: bytes, rest: bytes, known: bool) -> None:
     said = []
     for at_once in (True, False):
         client = client_in(State.DATA)
-        text = client.text_of(rest.replace(b"\0", b"")) if known else rest.replace(b"\0", b"")
         if head.replace(b"\0", b""):
             client.send(MessageData(data=head.replace(b"\0", b"")))
+        text = rest.replace(b"\0", b"")
+        if known:
+            text = client.text_of(text)
         if at_once:
             client.send_text(text)
         else:
