@@ -35,6 +35,7 @@ from smtp_proto import (
     Timer,
 )
 from smtp_proto.ops import SendResult, Session, Status
+from smtp_transports import _server
 from smtp_transports.handlers import Discard, Mailbox
 
 WAYS = ["tcp", "tls", "starttls", "unix"]
@@ -930,6 +931,38 @@ def test_who_does_not_finish_is_hung_up_on(loop: Loop, way: str, tmp_path: Path)
             visit.may_finish.set()
             assert await visit.aside.result() == b""
         assert not mailbox.messages
+
+    loop.run(scene)
+
+
+class Stuck(Discard):
+    """A handler that never answers to MAIL."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self.bell = loop.bell()
+
+    async def mail(self, session: Session, mail: Mail) -> None:
+        self.bell.ring()
+        while True:
+            await self._loop.breathe()
+
+
+@over("asyncio", "trio")
+def test_a_handler_that_waits_for_ever_does_not_hold_a_server_that_closes(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_server, "LAST_MOMENT", 0.05)
+    handler = Stuck(loop)
+
+    async def scene() -> None:
+        async with loop.serving(handler, "tcp") as (server, there), loop.connect(**there) as client:
+            sending = loop.start(lambda: client.send_message(SENDER, [RECIPIENT], MESSAGE))
+            await loop.heard(handler.bell)
+            await server.close(0.05)
+            assert server.sessions == 0
+            with pytest.raises(ConnectionLost):
+                await sending.result()
 
     loop.run(scene)
 

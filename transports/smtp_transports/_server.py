@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _PAUSE = 0.1
 
 GRACE = 10.0
+# What a session may take to notice that it was hung up on, in seconds: a handler that waits for something
+# else is cancelled then.
+LAST_MOMENT = 1.0
 """Seconds that `close` gives to messages under way."""
 
 
@@ -76,6 +79,7 @@ class Tasks(Protocol):
     async def __aexit__(self, *exc: object) -> Any: ...
     def start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
     async def join(self, seconds: float | None) -> bool: ...
+    def cancel(self) -> None: ...
     async def pause(self, seconds: float, /) -> None: ...
 
 
@@ -222,7 +226,8 @@ class Server(_Serving):
 
     def close(self, grace: float = GRACE) -> None:
         """Stop listening and say so to the idle; let messages under way be finished, for `grace` seconds;
-        then hang up on everybody who is left, and wait until nothing is.
+        then hang up on everybody who is left, and wait until nothing is: a handler that never returns keeps
+        its thread, and this method waits for it.
         """
         self._closing = True
         for listener in self._listeners:
@@ -310,7 +315,8 @@ class AsyncServer(_Serving):
 
     async def close(self, grace: float = GRACE) -> None:
         """Stop listening and say so to the idle; let messages under way be finished, for `grace` seconds;
-        then hang up on everybody who is left, and wait until nothing is.
+        then hang up on everybody who is left, and wait until nothing is. A handler that still waits for
+        something else is cancelled.
         """
         self._closing = True
         for listener in self._listeners:
@@ -320,7 +326,9 @@ class AsyncServer(_Serving):
         if not await self._tasks.join(grace):
             for driver in list(self._sessions):
                 driver.stream.hang_up()
-            await self._tasks.join(None)
+            if not await self._tasks.join(LAST_MOMENT):
+                self._tasks.cancel()
+                await self._tasks.join(None)
 
     async def __aenter__(self) -> Self:
         self._listeners = await self._listen()

@@ -85,8 +85,7 @@ class _Tasks:
         pass
 
     async def __aexit__(self, *exc: object) -> None:
-        for task in self._others():
-            task.cancel()
+        self.cancel()
         await self.join(None)
 
     def start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -104,6 +103,11 @@ class _Tasks:
                 return False
             await asyncio.wait(others, timeout=left)
         return True
+
+    def cancel(self) -> None:
+        """Cancel all of them."""
+        for task in self._others():
+            task.cancel()
 
     def _others(self) -> set[asyncio.Task[None]]:
         return {task for task in self._running if task is not asyncio.current_task()}

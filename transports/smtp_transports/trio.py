@@ -135,6 +135,7 @@ class _Tasks:
     def __init__(self) -> None:
         self._manager = trio.open_nursery()
         self._running = 0
+        self._scopes: set[trio.CancelScope] = set()
         self._all_ended = trio.Event()
         self.pause = trio.sleep
 
@@ -159,10 +160,18 @@ class _Tasks:
                 await self._all_ended.wait()
         return not self._running
 
+    def cancel(self) -> None:
+        """Cancel all of them."""
+        for scope in self._scopes:
+            scope.cancel()
+
     async def _run(self, function: Callable[[], Awaitable[None]]) -> None:
         try:
-            await function()
+            with trio.CancelScope() as scope:
+                self._scopes.add(scope)
+                await function()
         finally:
+            self._scopes.discard(scope)
             self._running -= 1
             if not self._running:
                 self._all_ended.set()
