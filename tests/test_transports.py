@@ -982,6 +982,37 @@ def test_one_session_too_many_is_turned_away(loop: Loop, way: str, lmtp: bool) -
     loop.run(scene)
 
 
+REFUSALS: dict[str, tuple[bytes, bytes | None, dict[str, Any], bytes]] = {
+    "greeting": (b"554 go away", None, {}, b"QUIT\r\n"),
+    "hello": (b"220 mx.example", b"550 not you", {}, b"QUIT\r\n"),
+    "TLS is due": (b"554 go away", None, {"starttls": "required"}, b""),
+    "the server closes": (b"421 later", None, {}, b""),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+@over(*ALL)
+def test_a_client_that_is_refused_says_quit(loop: Loop, case: str, tmp_path: Path) -> None:
+    """RFC 5321 4.1.1.10; but nothing in the clear where TLS is due."""
+    greeting, hello, options, expected = REFUSALS[case]
+    heard: list[bytes] = []
+
+    def play(peer: Peer) -> None:
+        peer.say(greeting)
+        if hello is not None:
+            peer.hear(b"EHLO ")
+            peer.say(hello)
+        heard.append(peer.rest())
+
+    async def scene() -> None:
+        with pytest.raises(Refused):
+            await loop.connect(**there, **options)
+
+    with scripted_server("tcp", False, tmp_path, play) as there:
+        loop.run(scene)
+    assert heard == [expected]
+
+
 # --- Much
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
@@ -9,11 +10,20 @@ from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from smtp_proto import Features, Limits, LineEnds, ProxyHeader
+from smtp_proto import Features, Limits, LineEnds, ProxyHeader, SMTPError
 from smtp_proto.ops import DEFAULT_OFFER, StartTLSPolicy
 
 from ._client import AsyncClient
-from ._places import Security, SentLineEnds, about, accepting, default_port, introducing, own_name
+from ._places import (
+    Security,
+    SentLineEnds,
+    about,
+    accepting,
+    default_port,
+    introducing,
+    leaves_in_good_order,
+    own_name,
+)
 from ._run import AsyncStream, Timeouts, seconds_for
 from ._server import AsyncListener, AsyncServer, AsyncServerStream, AsyncSlots, Tasks
 from ._sockets import listening
@@ -148,7 +158,10 @@ class AsyncSockets:
             client = AsyncClient(there, conn, timeouts=timeouts, clock=self.clock)
             try:
                 await client.start(domain or own_name(inner and inner.sock), starttls=policy, proxy=proxy)
-            except BaseException:
+            except BaseException as exc:
+                if leaves_in_good_order(exc, conn, policy):
+                    with contextlib.suppress(SMTPError):
+                        await client.quit(wait=False)
                 await client.close()
                 raise
             return client

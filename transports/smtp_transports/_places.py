@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from smtp_proto import ClientConnection, Features, Limits, LineEnds, ServerConnection
+from smtp_proto import ClientConnection, Features, Limits, LineEnds, Refused, ServerConnection
 from smtp_proto.ops import StartTLSPolicy
 
 from ._run import Timeouts
@@ -82,6 +82,13 @@ def introducing(
         context = ssl.create_default_context()
     conn = ClientConnection(lmtp=lmtp, tls=tls, line_ends=line_ends, limits=limits or Limits())
     return conn, context, policy
+
+
+def leaves_in_good_order(exc: BaseException, conn: ClientConnection, policy: StartTLSPolicy) -> bool:
+    """Whether a client whom a server refuses says so before it hangs up (RFC 5321 4.1.1.10). Where TLS is
+    due it says nothing in the clear.
+    """
+    return isinstance(exc, Refused) and (conn.tls or policy != "required")
 
 
 def accepting(

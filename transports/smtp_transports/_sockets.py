@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from smtp_proto import Features, Limits, LineEnds, ProxyHeader
+from smtp_proto import Features, Limits, LineEnds, ProxyHeader, SMTPError
 from smtp_proto.ops import DEFAULT_OFFER, StartTLSPolicy
 
 from ._client import Client
@@ -24,6 +24,7 @@ from ._places import (
     accepting,
     default_port,
     introducing,
+    leaves_in_good_order,
     own_name,
 )
 from ._run import Stream, Timeouts, seconds_for
@@ -256,7 +257,10 @@ class Sockets(NamedTuple):
         client = Client(stream, conn, timeouts=timeouts)
         try:
             client.start(domain or own_name(sock), starttls=policy, proxy=proxy)
-        except BaseException:
+        except BaseException as exc:
+            if leaves_in_good_order(exc, conn, policy):
+                with contextlib.suppress(SMTPError):
+                    client.quit(wait=False)
             client.close()
             raise
         return client
