@@ -34,7 +34,7 @@ nitpick_ignore_regex += [
 autodoc_default_options = {
     "members": True,
     "member-order": "bysource",
-    "exclude-members": "verb",
+    "exclude-members": "ends_group,keyword,verb",
     "inherited-members": (
         "BaseException,Collector,Command,Enum,Exception,Fault,FrozenMapping,Generic,Handler,OSError,Protocol,"
         "Reply,RuleBasedStateMachine,dict,int,str,tuple"

@@ -9,31 +9,20 @@ from typing import Any, Literal
 from ._body import ChunkWriter, DataWriter, LineEnds, TextWriter, is_regular_text
 from ._commands import (
     Auth,
-    AuthResponse,
     Bdat,
     Command,
     Data,
-    Ehlo,
     EndOfMessage,
-    Expn,
-    Helo,
-    Help,
-    Lhlo,
     Mail,
     MalformedCommand,
     MessageData,
-    Noop,
-    Quit,
     Rcpt,
     Rset,
-    StartTLS,
-    UnknownCommand,
-    Vrfy,
 )
 from ._connection import NO_FEATURES, Connection, name
 from ._envelope import Envelope
 from ._errors import LocalProtocolError
-from ._extension_commands import Burl, Etrn, XClient
+from ._extension_commands import Burl
 from ._features import Features
 from ._limits import DEFAULT_LIMITS, Limits, Timer
 from ._readers import ReplyReader
@@ -43,13 +32,9 @@ from ._verdicts import Verdicts
 from ._writers import WRITERS, write_plain_envelope
 
 # RFC 2920 3.1: these must come last in a group, because what follows depends on their answer.
-# RFC 3207 4, RFC 4954 4 say so of STARTTLS and AUTH; of a stranger's command one cannot know.
-_LAST_IN_GROUP = frozenset(
-    (
-        Opening, Ehlo, Helo, Lhlo, StartTLS, Auth, AuthResponse,
-        Data, Vrfy, Expn, Help, Noop, Quit, Etrn, XClient, UnknownCommand, Envelope,
-    )
-)  # fmt: skip
+_LAST_IN_GROUP: frozenset[type] = frozenset(
+    (Envelope, *(kind for row in TABLE.values() for kind in row if kind.ends_group))
+)
 
 _TIMERS: dict[type, Timer] = {
     Envelope: Timer.MAIL,

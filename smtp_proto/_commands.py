@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ._replies import Reply
 
 
+KNOWN_VERBS: set[str] = set()
+"""The verbs of all commands that have a class."""
+
+
 class Command(Message):
     """Base of everything that a client says, the pieces of a message's body included."""
 
@@ -27,11 +31,20 @@ class Command(Message):
 
     verb: ClassVar[str] = ""
     """The command's name on the wire."""
+    keyword: ClassVar[str] = ""
+    """What a server has to offer for it (RFC 5321 2.2.1); empty if that is nothing."""
+    ends_group: ClassVar[bool] = False
+    """Whether nothing may be said behind it before it is answered (RFC 2920 3.1)."""
+
+    def __init_subclass__(cls) -> None:
+        if cls.verb:
+            KNOWN_VERBS.add(cls.verb)
 
 
 class _Hello(Command):
     __slots__ = ("_domain",)
     _fields = ("domain",)
+    ends_group = True
 
     domain: str = field("_domain")
     """The client's name: a domain, or an address literal in brackets."""
@@ -70,6 +83,8 @@ class StartTLS(Command):
 
     __slots__ = ()
     verb = "STARTTLS"
+    keyword = "STARTTLS"
+    ends_group = True
 
 
 class Auth(Command):
@@ -83,6 +98,8 @@ class Auth(Command):
     _fields = ("mechanism", "initial_response")
     _secret = ("initial_response",)
     verb = "AUTH"
+    keyword = "AUTH"
+    ends_group = True
 
     mechanism: str = field("_mechanism")
     initial_response: bytes | None = field("_initial_response")
@@ -101,6 +118,7 @@ class AuthResponse(Command):
     __slots__ = ("_data",)
     _fields = _secret = ("data",)
     verb = "AUTH"
+    ends_group = True
 
     data: bytes | None = field("_data")
     """The octets before base64; None cancels (`*`)."""
@@ -186,6 +204,7 @@ class Data(Command):
 
     __slots__ = ()
     verb = "DATA"
+    ends_group = True
 
 
 class Bdat(Command):
@@ -198,6 +217,7 @@ class Bdat(Command):
     __slots__ = ("_last", "_refusal", "_size")
     _fields = ("size", "last")
     verb = "BDAT"
+    keyword = "CHUNKING"
 
     size: int = field("_size")
     last: bool = field("_last")
@@ -265,6 +285,7 @@ class Quit(Command):
 
     __slots__ = ()
     verb = "QUIT"
+    ends_group = True
 
 
 def _check_argument(argument: str, verb: str) -> None:
@@ -275,6 +296,7 @@ def _check_argument(argument: str, verb: str) -> None:
 class _Argument(Command):
     __slots__ = ("_argument", "_smtputf8")
     _fields = ("argument", "smtputf8")
+    ends_group = True
 
     argument: str = field("_argument")
     """Whom or what it asks for: any text without control characters, as the server understands it."""
@@ -306,6 +328,7 @@ class Expn(_Argument):
 class _OptionalArgument(Command):
     __slots__ = ("_argument",)
     _fields = ("argument",)
+    ends_group = True
 
     argument: str | None = field("_argument")
     """What stands behind the verb, a text without control characters; None if nothing does."""
@@ -340,6 +363,7 @@ class UnknownCommand(Command):
 
     __slots__ = ("_argument", "_name")
     _fields = ("name", "argument")
+    ends_group = True  # of a stranger's command one cannot know
 
     name: str = field("_name")
     argument: str | None = field("_argument")
@@ -372,11 +396,3 @@ class MalformedCommand(Command):
     def __init__(self, *, line: bytes, reply: Reply) -> None:
         self._line = line
         self._reply = reply
-
-
-KNOWN_VERBS = frozenset(
-    (
-        "EHLO", "HELO", "LHLO", "STARTTLS", "AUTH", "ETRN", "BURL", "XCLIENT", "XFORWARD", "MAIL", "RCPT",
-        "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT",
-    )
-)  # fmt: skip

@@ -25,6 +25,8 @@ class Etrn(Command):
     __slots__ = ("_node",)
     _fields = ("node",)
     verb = "ETRN"
+    keyword = "ETRN"
+    ends_group = True
 
     node: str = field("_node")
 
@@ -48,6 +50,7 @@ class Burl(Command):
     __slots__ = ("_last", "_refusal", "_url")
     _fields = ("url", "last")
     verb = "BURL"
+    keyword = "BURL"
     size: ClassVar[int] = 0
     """Octets of the chunk that follow the command."""
 
@@ -92,6 +95,8 @@ class XClient(_Attributes):
 
     __slots__ = ()
     verb = "XCLIENT"
+    keyword = "XCLIENT"
+    ends_group = True
 
 
 class XForward(_Attributes):
@@ -101,3 +106,4 @@ class XForward(_Attributes):
 
     __slots__ = ()
     verb = "XFORWARD"
+    keyword = "XFORWARD"

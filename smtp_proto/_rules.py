@@ -13,7 +13,6 @@ from ._addresses import Path
 from ._commands import (
     Auth,
     AuthResponse,
-    Bdat,
     Command,
     Data,
     Ehlo,
@@ -26,12 +25,12 @@ from ._commands import (
     Vrfy,
 )
 from ._errors import LocalProtocolError
-from ._extension_commands import Burl, Etrn, XClient, XForward
+from ._extension_commands import Burl, XClient, XForward
 from ._features import Features
 from ._limits import Quota
 from ._parameters import check_parameters
 from ._replies import AuthChallenge, Greeting, Hello, Reply
-from ._state import Opening
+from ._state import TABLE, Opening
 
 
 class Session(Protocol):
@@ -64,13 +63,13 @@ def _lmtp_only(session: Session, command: Lhlo) -> None:
 def _starttls(session: Session, command: StartTLS) -> None:
     if session.tls:  # RFC 3207 4.2
         raise LocalProtocolError("TLS is active already", code=503, enhanced="5.5.1")
-    _offered(session, "STARTTLS")
+    _offered(session, command)
 
 
 def _auth(session: Session, command: Auth) -> None:
     if session.authenticated:  # RFC 4954 4: no second AUTH after a successful one
         raise LocalProtocolError("authenticated already", code=503, enhanced="5.5.1")
-    _offered(session, "AUTH")
+    _offered(session, command)
     if command.mechanism not in session.features.auth:
         raise LocalProtocolError(f"{command.mechanism} is not offered", code=504, enhanced="5.5.4")
 
@@ -102,10 +101,6 @@ def _data(session: Session, command: Data) -> None:
         raise LocalProtocolError("a BINARYMIME message needs BDAT", code=503, enhanced="5.5.1")
 
 
-def _bdat(session: Session, command: Bdat) -> None:
-    _offered(session, "CHUNKING")
-
-
 def _question(session: Session, command: Vrfy | Expn) -> None:
     if command.smtputf8 and "SMTPUTF8" not in session.features:
         raise LocalProtocolError("SMTPUTF8 is not offered", code=555)
@@ -114,26 +109,22 @@ def _question(session: Session, command: Vrfy | Expn) -> None:
 
 
 def _burl(session: Session, command: Burl) -> None:
-    _offered(session, "BURL")
+    _offered(session, command)
     if not command.last and "CHUNKING" not in session.features:  # RFC 4468 3.2
         raise LocalProtocolError("without CHUNKING a BURL is the last", code=503, enhanced="5.5.1")
 
 
-def _etrn(session: Session, command: Etrn) -> None:
-    _offered(session, "ETRN")
-
-
 def _attributes(session: Session, command: XClient | XForward) -> None:
-    _offered(session, command.verb)
+    _offered(session, command)
     names = session.features.xclient if isinstance(command, XClient) else session.features.xforward
     for name in command.attributes:
         if name not in names:
             raise LocalProtocolError(f"{command.verb} does not take {name}")
 
 
-def _offered(session: Session, keyword: str) -> None:
-    if keyword not in session.features:
-        raise LocalProtocolError(f"{keyword} is not offered", code=502, enhanced="5.5.1")
+def _offered(session: Session, command: Command) -> None:
+    if command.keyword not in session.features:
+        raise LocalProtocolError(f"{command.keyword} is not offered", code=502, enhanced="5.5.1")
 
 
 def _utf8(path: Path, mail: Mail | None) -> None:
@@ -144,6 +135,7 @@ def _utf8(path: Path, mail: Mail | None) -> None:
 
 
 RULES: dict[type[Command], Callable[[Any, Any], None]] = {
+    **{kind: _offered for row in TABLE.values() for kind in row if kind.keyword},
     Ehlo: _smtp_only,
     Helo: _smtp_only,
     Lhlo: _lmtp_only,
@@ -152,11 +144,9 @@ RULES: dict[type[Command], Callable[[Any, Any], None]] = {
     Mail: _mail,
     Rcpt: _rcpt,
     Data: _data,
-    Bdat: _bdat,
     Vrfy: _question,
     Expn: _question,
     Burl: _burl,
-    Etrn: _etrn,
     XClient: _attributes,
     XForward: _attributes,
 }

@@ -127,6 +127,7 @@ class Opening(Command):
     """The opening of the connection, seen as a command: it is what the greeting answers."""
 
     __slots__ = ()
+    ends_group = True
 
 
 OPENING = Opening()
