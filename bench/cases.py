@@ -125,7 +125,7 @@ def client_cases() -> dict[str, Case]:
             big_peak,
             quick=False,
         ),
-        "far 1 KiB": Case("far", "1 KiB, 5 ms each way", Job(count=20), {**far_ours, **far}),
+        "far 1 KiB": Case("far", "1 KiB, 5 ms each way", Job(count=20), {**far_ours, **DROP_IN, **far}),
         "far 10 recipients": Case(
             "far", "1 KiB, ten recipients, 5 ms each way", Job(count=10, recipients=10), {**far_ours, **far}
         ),
