@@ -982,7 +982,7 @@ def test_one_session_too_many_is_turned_away(loop: Loop, way: str, lmtp: bool) -
     loop.run(scene)
 
 
-REFUSALS: dict[str, tuple[bytes, bytes | None, dict[str, Any], bytes]] = {
+REFUSED_AT: dict[str, tuple[bytes, bytes | None, dict[str, Any], bytes]] = {
     "greeting": (b"554 go away", None, {}, b"QUIT\r\n"),
     "hello": (b"220 mx.example", b"550 not you", {}, b"QUIT\r\n"),
     "TLS is due": (b"554 go away", None, {"starttls": "required"}, b""),
@@ -990,11 +990,11 @@ REFUSALS: dict[str, tuple[bytes, bytes | None, dict[str, Any], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSALS)
+@pytest.mark.parametrize("case", REFUSED_AT)
 @over(*ALL)
 def test_a_client_that_is_refused_says_quit(loop: Loop, case: str, tmp_path: Path) -> None:
     """RFC 5321 4.1.1.10; but nothing in the clear where TLS is due."""
-    greeting, hello, options, expected = REFUSALS[case]
+    greeting, hello, options, expected = REFUSED_AT[case]
     heard: list[bytes] = []
 
     def play(peer: Peer) -> None:

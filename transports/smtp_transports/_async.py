@@ -14,6 +14,7 @@ from smtp_proto import Features, Limits, LineEnds, ProxyHeader, SMTPError
 from smtp_proto.ops import DEFAULT_OFFER, StartTLSPolicy
 
 from ._client import AsyncClient
+from ._opening import listening
 from ._places import (
     Security,
     SentLineEnds,
@@ -26,7 +27,6 @@ from ._places import (
 )
 from ._run import AsyncStream, Timeouts, seconds_for
 from ._server import AsyncListener, AsyncServer, AsyncServerStream, AsyncSlots, Tasks
-from ._sockets import listening
 from .auth import AuthSettings
 
 if TYPE_CHECKING:

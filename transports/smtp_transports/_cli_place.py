@@ -10,8 +10,9 @@ import ssl
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ._opening import connected
 from ._places import Security, default_port
-from ._sockets import SocketStream, connected
+from ._sockets import SocketStream
 
 
 class Place(NamedTuple):

@@ -20,10 +20,10 @@ from typing import Any, Final
 from ._async import AsyncSockets
 from ._asyncio_stream import Stream
 from ._client import AsyncClient
+from ._opening import stop_listening
 from ._places import INTERNET, Security
 from ._pool import AsyncPool
 from ._server import AsyncServer
-from ._sockets import stop_listening
 
 __all__ = ["AsyncClient", "AsyncServer", "Pool", "Stream", "connect", "serve"]
 

@@ -18,10 +18,10 @@ import trio
 
 from ._async import AsyncSockets
 from ._client import AsyncClient
+from ._opening import stop_listening
 from ._places import Security
 from ._pool import AsyncPool
 from ._server import AsyncServer
-from ._sockets import stop_listening
 
 __all__ = ["AsyncClient", "AsyncServer", "Pool", "Stream", "connect", "serve"]
 
