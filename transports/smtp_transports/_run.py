@@ -210,10 +210,13 @@ class Driver(_Driving):
                         self.conn.fail()
                     raise
                 try:
-                    if want is not _EVENT:
+                    if want is _EVENT:
+                        if (answer := conn.next_event()) is NEED_DATA:
+                            answer = self._wait()
+                    elif type(want) is Decide and ask is not None:
+                        answer = ask(want)
+                    else:
                         answer = self._fulfil(want, ask)
-                    elif (answer := conn.next_event()) is NEED_DATA:
-                        answer = self._wait()
                     thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
@@ -352,10 +355,13 @@ class AsyncDriver(_Driving):
                         self.conn.fail()
                     raise
                 try:
-                    if want is not _EVENT:
+                    if want is _EVENT:
+                        if (answer := conn.next_event()) is NEED_DATA:
+                            answer = await self._wait()
+                    elif type(want) is Decide and ask is not None:
+                        answer = await ask(want)
+                    else:
                         answer = await self._fulfil(want, ask)
-                    elif (answer := conn.next_event()) is NEED_DATA:
-                        answer = await self._wait()
                     thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
