@@ -158,6 +158,7 @@ class _Dialogue:
                     _SETTLE[type(event)](self, event, reply)
                 elif step is not None:
                     yield from step
+                del step  # a client that is silent keeps no more than it needs
         except RemoteProtocolError as exc:
             if exc.reply is not None:
                 conn.send(exc.reply)
