@@ -19,9 +19,10 @@ _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDict
 
 
 def _buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
-    if loop not in _buffers:
-        _buffers[loop] = memoryview(bytearray(_READ))
-    return _buffers[loop]
+    buffer = _buffers.get(loop)
+    if buffer is None:
+        buffer = _buffers[loop] = memoryview(bytearray(_READ))
+    return buffer
 
 
 class Stream(asyncio.BufferedProtocol):
