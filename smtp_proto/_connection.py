@@ -17,7 +17,7 @@ from typing import Final
 from ._commands import Command, Mail
 from ._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from ._features import Features
-from ._limits import Limits, Quota
+from ._limits import NO_QUOTA, Limits, Quota
 from ._receive_buffer import ReceiveBuffer
 from ._replies import Reply
 from ._state import IN_TRANSACTION, Machine, Opening, State
@@ -169,7 +169,7 @@ class Connection:
 
     def _learn_features(self, features: Features) -> None:
         self.features = features
-        self.quota.limits = features.limits
+        self.quota.limits = features.limits if "LIMITS" in features else NO_QUOTA
 
     def _begin_afresh(self, command: Command, reply: Reply) -> None:
         """XCLIENT was answered: with 220, nothing that was learned holds any more."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from ._errors import LocalProtocolError
+from ._message import FrozenMapping
 
 
 class Limits(NamedTuple):
@@ -49,6 +50,9 @@ class Limits(NamedTuple):
 DEFAULT_LIMITS = Limits()
 
 
+NO_QUOTA: Mapping[str, int] = FrozenMapping()
+"""What nearly every server announces."""
+
 UNLIMITED = 10**6
 """More than any limit that a server can announce (RFC 9422 4)."""
 
@@ -66,10 +70,10 @@ class Quota:
     """Those of the last answer to EHLO, such as `{"RCPTMAX": 100}`."""
 
     def __init__(self) -> None:
-        self.limits = {}
+        self.limits = NO_QUOTA
         self._mails = 0
         self._rcpts = 0
-        self._domains: set[str] = set()
+        self._domains: set[str] | None = None  # until there is a limit to count them for
 
     def left(self, name: str) -> int:
         """How much of the limit `name` (MAILMAX, RCPTMAX or RCPTDOMAINMAX) is left; 10**6, more than any
@@ -78,12 +82,12 @@ class Quota:
         limit = self.limits.get(name)
         if limit is None:
             return UNLIMITED
-        used = {"MAILMAX": self._mails, "RCPTMAX": self._rcpts, "RCPTDOMAINMAX": len(self._domains)}
+        used = {"MAILMAX": self._mails, "RCPTMAX": self._rcpts, "RCPTDOMAINMAX": len(self._domains or ())}
         return limit - used[name]
 
     def has_met(self, domain: str | None) -> bool:
         """Whether another recipient at `domain` is nothing new. None: one without a domain."""
-        return domain is None or domain.lower() in self._domains
+        return domain is None or domain.lower() in (self._domains or ())
 
     def count_mail(self) -> None:
         """Another MAIL. Raises `LocalProtocolError` if that is one too many."""
@@ -103,6 +107,7 @@ class Quota:
                 raise LocalProtocolError(text, code=452, enhanced="4.5.3")
         self._rcpts += 1
         if domain is not None and is_new and "RCPTDOMAINMAX" in self.limits:
+            self._domains = self._domains or set()
             self._domains.add(domain.lower())
 
 
@@ -111,6 +116,9 @@ class Timer(Enum):
 
     `conn.timer` names the one that runs now. The core has no clock: whoever owns one decides.
     """
+
+    # Who waits looks up the seconds of one, and Enum's own hash is written in Python.
+    __hash__: ClassVar[Callable[[object], int]] = object.__hash__
 
     seconds: float
     """The recommended time in seconds."""

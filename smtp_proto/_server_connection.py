@@ -97,8 +97,8 @@ class ServerConnection(Connection):
     @property
     def timer(self) -> Timer:
         """The timer of RFC 5321 4.5.3.2 that runs now."""
-        in_body = self._machine.state in (State.DATA, State.CHUNK)
-        return Timer.DATA_BLOCK if in_body and self._answering is None else Timer.SERVER
+        in_body = self._machine.state in _IN_BODY
+        return _DATA_BLOCK if in_body and self._answering is None else _SERVER
 
     def next_event(self) -> Command | Signal:
         """The next thing that the client says; or a `Signal`.
@@ -113,6 +113,8 @@ class ServerConnection(Connection):
         try:
             if self._reader is not None and state in _IN_BODY:
                 return self._next_of_body(self._reader)
+            if not self._buffer.octets and not self._eof:  # as whenever all that came was answered
+                return NEED_DATA
             return self._next_command(state)
         except LocalProtocolError as exc:
             raise self._fault(exc) from exc
@@ -131,18 +133,17 @@ class ServerConnection(Connection):
             return MessageData(data=data)
         if not reader.ended:
             return self._need_data("in the middle of a message")
+        self._must_refuse = reader.refusal is not None
         if isinstance(reader, ChunkReader) and not reader.last:
             self._answering = self._chunk
-            self._must_refuse = reader.refusal is not None
             return PAUSED
         end = EndOfMessage(refusal=reader.refusal, long_lines=reader.long_lines, nul=reader.nul)
         self._answering = end
-        self._must_refuse = reader.refusal is not None
         self._verdicts = self._recipients if self.lmtp else 0
         return end
 
     def _next_command(self, state: State) -> Command | Signal:
-        if self._skip_octets or self._skip_line or self._refused is not None:
+        if self._skip_octets or self._skip_line:
             return self._next_after_refused(state)
         try:
             try:
@@ -162,9 +163,8 @@ class ServerConnection(Connection):
         kind = type(command)
         try:
             if kind not in TABLE[state]:
-                raise LocalProtocolError(
-                    f"{name(command)} in state {state.value}", code=503, enhanced="5.5.1"
-                )
+                text = f"{name(command)} in state {state.value}"
+                raise LocalProtocolError(text, code=503, enhanced="5.5.1")
             rule = _RULES.get(kind)
             if rule is not None:
                 rule(self, command)
@@ -208,9 +208,8 @@ class ServerConnection(Connection):
         RULES[Mail](self, command)
         limit = self.limits.message_size
         if limit is not None and command._parameters.get("SIZE", 0) > limit:
-            raise LocalProtocolError(
-                f"messages of more than {limit} octets are not taken", code=552, enhanced="5.3.4"
-            )
+            text = f"messages of more than {limit} octets are not taken"
+            raise LocalProtocolError(text, code=552, enhanced="5.3.4")
 
     def _check_rcpt(self, command: Rcpt) -> None:
         RULES[Rcpt](self, command)
@@ -353,7 +352,7 @@ class ServerConnection(Connection):
         self._recipients += reply._code < 300
 
     def _settle_data(self, command: Command, reply: Reply) -> None:
-        if reply.code == 354:
+        if reply._code == 354:
             self._reader = DataReader(self._line_ends, self.limits)
 
     def _settle_hello(self, command: Command, reply: Reply) -> None:
@@ -371,7 +370,8 @@ class ServerConnection(Connection):
 
 
 _IN_BODY = frozenset((State.DATA, State.CHUNK))
-_AUTH = State.AUTH  # an Enum member is slow to look up before Python 3.12
+# An Enum member is slow to look up before Python 3.12.
+_AUTH, _DATA_BLOCK, _SERVER = State.AUTH, Timer.DATA_BLOCK, Timer.SERVER
 _NOT_READING = frozenset((State.CLOSED, State.FAILED, State.TLS))
 
 # What else changes with the answers to these.

@@ -28,8 +28,9 @@ from ._prepare import Transfer
 from ._result import Outcome, SendResult, Status
 from ._send import send_message
 from ._send_many import Outgoing, send_messages
-from ._serve import DEFAULT_OFFER, serve, turn_away
+from ._serve import serve, turn_away
 from ._serve_auth import Authenticator
+from ._serve_defaults import DEFAULT_OFFER
 from ._session import Session
 from ._wants import Decide, NextChunk, NextToken, Op, Stopping, Want
 

@@ -55,20 +55,20 @@ from .._commands import (
     Vrfy,
 )
 from .._connection import CLOSED, Signal
-from .._errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, SMTPError, TimedOut
+from .._errors import ConnectionLost, RemoteProtocolError, SMTPError, TimedOut
 from .._extension_commands import Burl, Etrn, XClient, XForward
 from .._features import Features
-from .._replies import Greeting, Hello, Reply
+from .._replies import Reply
 from .._server_connection import ServerConnection
 from .._state import State
+from . import _serve_defaults as default
+from ._serve_answers import answers_to, veto
 from ._serve_auth import Authenticator, authenticate_client
+from ._serve_defaults import DEFAULT_OFFER
 from ._session import Session
 from ._wants import Decide, Op, Stopping, Want
 
-DEFAULT_OFFER = Features(
-    {"PIPELINING": (), "8BITMIME": (), "SMTPUTF8": (), "ENHANCEDSTATUSCODES": (), "CHUNKING": ()}
-)
-"""What `serve` can do without its application's help."""
+_EVENT = Want.EVENT  # an Enum member is slow to look up before Python 3.12
 
 
 def serve(
@@ -88,19 +88,7 @@ def serve(
     `conn.limits.message_size`. `starttls`: whether TLS can be had. `require_tls`: take no mail without it.
     `authenticator`: how clients are authenticated, with AUTH. `require_auth`: take no mail without that.
     """
-    dialogue = _Dialogue(conn, session, domain, offer, starttls, require_tls, authenticator, require_auth)
-    try:
-        yield from dialogue.run()
-    except RemoteProtocolError as exc:
-        if exc.reply is not None:
-            conn.send(exc.reply)
-    except ConnectionLost as exc:
-        if isinstance(exc, TimedOut) and conn.state is not State.TLS:
-            text = f"{domain} waited for {exc.seconds:g} seconds"
-            conn.send(Reply(code=421, enhanced="4.4.2", text=text))
-    except Stopping:
-        conn.send(Reply(code=421, enhanced="4.3.2", text=f"{domain} stops"))
-    yield from dialogue.close()
+    return _Dialogue(conn, session, domain, offer, starttls, require_tls, authenticator, require_auth).run()
 
 
 def turn_away(conn: ServerConnection, *, domain: str) -> Op[None]:
@@ -111,6 +99,20 @@ def turn_away(conn: ServerConnection, *, domain: str) -> Op[None]:
 
 class _Dialogue:
     """The answers to one client."""
+
+    __slots__ = (
+        "_authenticator",
+        "_chunk",
+        "_conn",
+        "_domain",
+        "_failures",
+        "_offer",
+        "_refusal",
+        "_require_auth",
+        "_require_tls",
+        "_session",
+        "_starttls",
+    )
 
     def __init__(
         self,
@@ -137,109 +139,152 @@ class _Dialogue:
         self._chunk: Bdat | Burl | None = None
 
     def run(self) -> Op[None]:
-        protocol = "LMTP" if self._conn.lmtp else "ESMTP"
-        refused = yield from self._veto("connect")
-        self._conn.send(refused or Greeting(domain=self._domain, text=protocol))
-        while True:
-            event = yield Want.EVENT
-            if event is CLOSED:
-                return
-            if isinstance(event, Signal):  # paused: a chunk that is not the last is complete
-                self._conn.send(self._refusal or Reply(code=250, enhanced="2.0.0", text="go on"))
-            else:
-                yield from _ANSWERS[type(event)](self, event)
-
-    def close(self) -> Op[None]:
+        """The whole session."""
+        conn, domain = self._conn, self._domain
+        try:
+            refused = yield from self._veto("connect")
+            conn.send(refused or default.greeting(domain, conn.lmtp))
+            while (event := (yield _EVENT)) is not CLOSED:
+                # One frame for what happens again and again: each further one costs at every resumption.
+                step = _ANSWERS[type(event)](self, event)
+                if isinstance(step, Decide):
+                    try:
+                        reply = yield step
+                        if reply is not None:
+                            (reply,) = answers_to(step.hook, reply)
+                    except Exception as exc:
+                        yield Decide("error", exc)
+                        reply = default.HOOK_FAILED
+                    _SETTLE[type(event)](self, event, reply)
+                elif step is not None:
+                    yield from step
+                del step  # a client that is silent keeps no more than it needs
+        except RemoteProtocolError as exc:
+            if exc.reply is not None:
+                conn.send(exc.reply)
+        except ConnectionLost as exc:
+            if isinstance(exc, TimedOut) and conn.state is not State.TLS:
+                text = f"{domain} waited for {exc.seconds:g} seconds"
+                conn.send(Reply(code=421, enhanced="4.4.2", text=text))
+        except Stopping:
+            conn.send(Reply(code=421, enhanced="4.3.2", text=f"{domain} stops"))
         yield from self._reset()
         yield from self._ask("close")
 
     def _ask(self, hook: str, *arguments: object, count: int = 1) -> Op[Sequence[Reply | None]]:
         """What the application says, `count` times; 451 if it fails."""
         try:
-            answer = yield Decide(hook, *arguments)
-            answers: Sequence[Any] = answer if isinstance(answer, Sequence) else [answer] * count
-            if len(answers) != count or not all(map(_is_answer, answers)):
-                raise LocalProtocolError(f"{hook} answered {answer!r}")
-            return answers
+            return answers_to(hook, (yield Decide(hook, *arguments)), count)
         except Exception as exc:
             yield Decide("error", exc)
-            return [Reply(code=451, enhanced="4.3.0", text="internal error")] * count
+            return [default.HOOK_FAILED] * count
 
     def _veto(self, hook: str, *arguments: object) -> Op[Reply | None]:
         (reply,) = yield from self._ask(hook, *arguments)
-        return None if reply is None or reply.is_positive else reply
+        return veto(reply)
 
-    def _answer(self, hook: str, default: Reply, *arguments: object) -> Op[Reply]:
-        (reply,) = yield from self._ask(hook, *arguments)
-        self._conn.send(reply or default)
-        return reply or default
+    # What takes one question at most: the question comes back, if there is one, and its answer is settled.
+
+    def _pause(self, signal: Signal) -> None:
+        """A chunk that is not the last is complete."""
+        self._conn.send(self._refusal or default.GO_ON)
+
+    def _mail(self, command: Mail) -> Decide | None:
+        if self._require_tls and not self._conn.tls:
+            self._conn.send(default.TLS_FIRST)
+        elif self._require_auth and not self._conn.authenticated:
+            self._conn.send(default.AUTH_FIRST)
+        else:
+            return Decide("mail", command)
+        return None
+
+    def _settle_mail(self, command: Mail, reply: Reply | None) -> None:
+        self._conn.send(reply or default.SENDER_OK)
+        if reply is None or reply.is_positive:
+            self._session.mail = command
+
+    def _rcpt(self, command: Rcpt) -> Decide:
+        return Decide("rcpt", command)
+
+    def _settle_rcpt(self, command: Rcpt, reply: Reply | None) -> None:
+        self._conn.send(reply or default.RECIPIENT_OK)
+        if reply is None or reply.is_positive:
+            self._session.recipients.append(command)
+
+    def _data(self, command: Data) -> Decide:
+        return Decide("data")
+
+    def _settle_data(self, command: Data, reply: Reply | None) -> None:
+        self._conn.send(veto(reply) or default.START_DATA)
+
+    def _message_data(self, command: MessageData) -> Decide | None:
+        return Decide("chunk", command.data) if self._refusal is None else None
+
+    def _settle_message_data(self, command: MessageData, reply: Reply | None) -> None:
+        self._refusal = veto(reply)
+
+    def _burl(self, command: Burl) -> None:
+        self._chunk = command
+        self._refusal = self._refusal or command.refusal or default.NO_BURL
+
+    def _attributes(self, command: XClient | XForward) -> Decide:
+        return Decide(command.verb.lower(), command.attributes)
+
+    def _settle_attributes(self, command: XClient | XForward, reply: Reply | None) -> None:
+        """They count if the application says so, in as many words."""
+        if reply is None or not reply.is_positive:
+            self._conn.send(reply or default.NOT_TRUSTED)
+            return
+        self._session.forwarded.update(command.attributes)
+        if isinstance(command, XClient):
+            self._session.domain = None
+            self._conn.send(default.greeting(self._domain, False))
+        else:
+            self._conn.send(default.OK)
+
+    def _noop(self, command: Noop) -> None:
+        self._conn.send(default.OK)
+
+    def _quit(self, command: Quit) -> None:
+        self._conn.send(default.closing(self._domain))
+
+    def _malformed(self, command: MalformedCommand) -> None:
+        self._conn.send(command.reply)
+
+    def _unknown(self, command: UnknownCommand) -> None:
+        self._conn.send(default.UNKNOWN_COMMAND)
+
+    # What takes more than that is an operation of its own.
 
     def _hello(self, command: Ehlo | Helo | Lhlo) -> Op[None]:
         reply = yield from self._veto("hello", command.domain)
         if reply is None:
             yield from self._reset()
             self._session.domain = command.domain
-            if isinstance(command, Helo):
-                reply = Reply(code=250, text=self._domain)
-            else:
-                reply = Hello(domain=self._domain, features=self._features())
+            reply = default.introduction(self._domain) if isinstance(command, Helo) else self._offered()
         self._conn.send(reply)
 
-    def _features(self) -> Features:
-        offered = dict(self._offer)
-        if not self._conn.tls:
-            offered.pop("REQUIRETLS", None)  # RFC 8689 2: it is a matter of sessions under TLS
-        offered["SIZE"] = (str(self._conn.limits.message_size or 0),)
-        if self._starttls and not self._conn.tls:
-            offered["STARTTLS"] = ()
+    def _offered(self) -> Reply:
+        conn = self._conn
+        mechanisms: tuple[str, ...] = ()
         if self._authenticator is not None:
-            mechanisms = self._authenticator.offered(tls=self._conn.tls)
-            if mechanisms:
-                offered["AUTH"] = tuple(mechanism.name for mechanism in mechanisms)
-        return Features(offered)
+            offered = self._authenticator.offered(tls=conn.tls)
+            mechanisms = tuple(mechanism.name for mechanism in offered)
+        size = conn.limits.message_size
+        return default.hello(self._domain, self._offer, size, conn.tls, self._starttls, mechanisms)
 
     def _start_tls(self, command: StartTLS) -> Op[None]:
         self._conn.next_event()  # raises if anything stands behind STARTTLS
-        self._conn.send(Reply(code=220, enhanced="2.0.0", text="go ahead"))
+        self._conn.send(default.START_TLS)
         yield Want.TLS
         self._conn.tls_started()
         self._session.domain = self._session.user = None
-
-    def _mail(self, command: Mail) -> Op[None]:
-        if self._require_tls and not self._conn.tls:
-            self._conn.send(Reply(code=530, enhanced="5.7.0", text="say STARTTLS first"))
-            return
-        if self._require_auth and not self._conn.authenticated:
-            self._conn.send(Reply(code=530, enhanced="5.7.0", text="authenticate first"))
-            return
-        ok = Reply(code=250, enhanced="2.1.0", text="sender ok")
-        if (yield from self._answer("mail", ok, command)).is_positive:
-            self._session.mail = command
-
-    def _rcpt(self, command: Rcpt) -> Op[None]:
-        ok = Reply(code=250, enhanced="2.1.5", text="recipient ok")
-        if (yield from self._answer("rcpt", ok, command)).is_positive:
-            self._session.recipients.append(command)
-
-    def _data(self, command: Data) -> Op[None]:
-        refused = yield from self._veto("data")
-        self._conn.send(refused or Reply(code=354, text="end with <CRLF>.<CRLF>"))
 
     def _bdat(self, command: Bdat) -> Op[None]:
         if self._chunk is None:
             self._refusal = yield from self._veto("data")
         self._chunk = command
         self._refusal = self._refusal or command.refusal
-
-    def _burl(self, command: Burl) -> Op[None]:
-        self._chunk = command
-        no = Reply(code=554, enhanced="5.6.6", text="nothing is fetched here")
-        self._refusal = self._refusal or command.refusal or no
-        yield from ()
-
-    def _message_data(self, command: MessageData) -> Op[None]:
-        if self._refusal is None:
-            self._refusal = yield from self._veto("chunk", command.data)
 
     def _end_of_message(self, command: EndOfMessage) -> Op[None]:
         session, conn = self._session, self._conn
@@ -250,20 +295,20 @@ class _Dialogue:
             yield from self._reset()
         else:
             answers = yield from self._ask("message", count=count)
-            replies = [reply or _ACCEPTED for reply in answers]
+            replies = [reply or default.ACCEPTED for reply in answers]
             self._forget()
-        if not conn.lmtp and len(set(replies)) == 1:
-            replies = replies[:1]
+        if not conn.lmtp and replies.count(replies[0]) == count:
+            del replies[1:]
         elif not conn.lmtp:  # draft-hall-prdr 4.5
-            conn.send(Reply(code=353, text="one by one"))
-            replies.append(_verdict(replies))
+            conn.send(default.ONE_BY_ONE)
+            replies.append(default.verdict(replies))
         for reply in replies:
             if conn.is_usable:  # 421 for one recipient is the last word
                 conn.send(reply)
 
     def _rset(self, command: Rset) -> Op[None]:
         yield from self._reset()
-        self._conn.send(Reply(code=250, enhanced="2.0.0", text="reset"))
+        self._conn.send(default.RESET)
 
     def _reset(self) -> Op[None]:
         if self._session.mail is not None:
@@ -276,60 +321,9 @@ class _Dialogue:
         self._refusal = None
         self._chunk = None
 
-    def _vrfy(self, command: Vrfy) -> Op[None]:
-        # RFC 5321 3.5.3: the answer that tells nobody whom to write to.
-        unsure = Reply(code=252, enhanced="2.5.0", text="send some mail, and see")
-        yield from self._answer("verify", unsure, command.argument)
-
-    def _expn(self, command: Expn) -> Op[None]:
-        no = Reply(code=502, enhanced="5.5.1", text="EXPN is not implemented")
-        yield from self._answer("expand", no, command.argument)
-
-    def _help(self, command: Help) -> Op[None]:
-        text = Reply(code=214, enhanced="2.0.0", text="see RFC 5321")
-        yield from self._answer("help", text, command.argument)
-
-    def _etrn(self, command: Etrn) -> Op[None]:
-        no = Reply(code=458, enhanced="4.5.0", text="nothing waits here")
-        yield from self._answer("etrn", no, command.node)
-
-    def _xclient(self, command: XClient) -> Op[None]:
-        if (yield from self._is_trusted("xclient", command)):
-            self._session.domain = None
-            self._conn.send(Greeting(domain=self._domain, text="ESMTP"))
-
-    def _xforward(self, command: XForward) -> Op[None]:
-        if (yield from self._is_trusted("xforward", command)):
-            self._conn.send(Reply(code=250, enhanced="2.0.0", text="ok"))
-
-    def _is_trusted(self, hook: str, command: XClient | XForward) -> Op[bool]:
-        """Whether the application says so, in as many words; if not, the refusal is said."""
-        (reply,) = yield from self._ask(hook, command.attributes)
-        if reply is None or not reply.is_positive:
-            self._conn.send(reply or Reply(code=550, enhanced="5.7.0", text="not for you"))
-            return False
-        self._session.forwarded.update(command.attributes)
-        return True
-
-    def _noop(self, command: Noop) -> Op[None]:
-        self._conn.send(Reply(code=250, enhanced="2.0.0", text="ok"))
-        yield from ()
-
-    def _quit(self, command: Quit) -> Op[None]:
-        self._conn.send(Reply(code=221, enhanced="2.0.0", text=f"{self._domain} closing"))
-        yield from ()
-
-    def _malformed(self, command: MalformedCommand) -> Op[None]:
-        self._conn.send(command.reply)
-        yield from ()
-
-    def _unknown(self, command: UnknownCommand) -> Op[None]:
-        self._conn.send(Reply(code=500, enhanced="5.5.1", text="unknown command"))
-        yield from ()
-
     def _auth(self, command: Auth) -> Op[None]:
         if self._authenticator is None:
-            self._conn.send(Reply(code=504, enhanced="5.5.4", text="mechanism not supported"))
+            self._conn.send(default.NO_MECHANISM)
             return
         try:
             result = yield from authenticate_client(self._conn, command, self._authenticator)
@@ -337,38 +331,25 @@ class _Dialogue:
             raise
         except Exception as exc:
             yield Decide("error", exc)
-            result = Reply(code=454, enhanced="4.7.0", text="temporary authentication failure")
+            result = default.AUTH_FAILED_FOR_NOW
         if result is None:
             return
         if isinstance(result, Reply):
             self._failures += result.is_permanent and result.code not in _NO_FAILURE
             if self._failures > self._conn.limits.auth_failures:
-                result = Reply(code=421, enhanced="4.7.0", text="too many failures")
+                result = default.TOO_MANY_FAILURES
             self._conn.send(result)
         else:
             self._session.user = result.authorize_as or result.user
-            self._conn.send(Reply(code=235, enhanced="2.7.0", text="authenticated"))
+            self._conn.send(default.AUTHENTICATED)
 
 
 # These judge the words, or the mechanism; all else judges the credentials.
 _NO_FAILURE = (500, 501, 504, 538)
 
-_ACCEPTED = Reply(code=250, enhanced="2.6.0", text="message accepted")
 
-
-def _verdict(replies: Sequence[Reply]) -> Reply:
-    """That on the whole message, behind those for each recipient: refused only if it is for all of them, and
-    for now only if some of them may be tried again."""
-    if any(reply.is_positive for reply in replies):
-        return Reply(code=250, enhanced="2.6.0", text="message accepted for some")
-    return next((reply for reply in replies if reply.is_transient), replies[0])
-
-
-def _is_answer(reply: object) -> bool:
-    return reply is None or (type(reply) is Reply and not 300 <= reply.code < 400)
-
-
-_ANSWERS: dict[type[Command], Callable[[_Dialogue, Any], Op[None]]] = {
+_ANSWERS: dict[type[Command | Signal], Callable[[_Dialogue, Any], Decide | Op[None] | None]] = {
+    Signal: _Dialogue._pause,
     Ehlo: _Dialogue._hello,
     Helo: _Dialogue._hello,
     Lhlo: _Dialogue._hello,
@@ -379,17 +360,36 @@ _ANSWERS: dict[type[Command], Callable[[_Dialogue, Any], Op[None]]] = {
     Data: _Dialogue._data,
     Bdat: _Dialogue._bdat,
     Burl: _Dialogue._burl,
-    Etrn: _Dialogue._etrn,
-    XClient: _Dialogue._xclient,
-    XForward: _Dialogue._xforward,
+    Etrn: lambda dialogue, command: Decide("etrn", command.node),
+    XClient: _Dialogue._attributes,
+    XForward: _Dialogue._attributes,
     MessageData: _Dialogue._message_data,
     EndOfMessage: _Dialogue._end_of_message,
     Rset: _Dialogue._rset,
-    Vrfy: _Dialogue._vrfy,
-    Expn: _Dialogue._expn,
-    Help: _Dialogue._help,
+    Vrfy: lambda dialogue, command: Decide("verify", command.argument),
+    Expn: lambda dialogue, command: Decide("expand", command.argument),
+    Help: lambda dialogue, command: Decide("help", command.argument),
     Noop: _Dialogue._noop,
     Quit: _Dialogue._quit,
     MalformedCommand: _Dialogue._malformed,
     UnknownCommand: _Dialogue._unknown,
+}
+
+
+def _or_say(ordinary: Reply) -> Callable[[_Dialogue, Any, Reply | None], None]:
+    return lambda dialogue, command, reply: dialogue._conn.send(reply or ordinary)
+
+
+# What becomes of the answers to the questions that come back.
+_SETTLE: dict[type[Command], Callable[[_Dialogue, Any, Reply | None], None]] = {
+    Mail: _Dialogue._settle_mail,
+    Rcpt: _Dialogue._settle_rcpt,
+    Data: _Dialogue._settle_data,
+    MessageData: _Dialogue._settle_message_data,
+    Etrn: _or_say(default.NOTHING_WAITS),
+    XClient: _Dialogue._settle_attributes,
+    XForward: _Dialogue._settle_attributes,
+    Vrfy: _or_say(default.UNSURE),
+    Expn: _or_say(default.NO_EXPN),
+    Help: _or_say(default.SEE_RFC),
 }

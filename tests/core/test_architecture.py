@@ -45,6 +45,7 @@ STANDARD_MODULES = {
     "collections",
     "collections.abc",
     "enum",
+    "functools",
     "ipaddress",
     "operator",
     "re",

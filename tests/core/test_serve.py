@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ from smtp_proto import (
 )
 from smtp_proto.ops import (
     DEFAULT_OFFER,
+    Authenticator,
     Decide,
     Session,
     Status,
@@ -48,6 +50,7 @@ from smtp_proto.ops import (
     serve,
     turn_away,
 )
+from smtp_proto.sasl import Context
 
 EHLO = b"EHLO c.example\r\n"
 LHLO = b"LHLO c.example\r\n"
@@ -70,6 +73,7 @@ class Site:
         self,
         hooks: Mapping[str, Any] | None = None,
         *,
+        domain: str = "mx.example",
         lmtp: bool = False,
         tls: bool = False,
         limits: Limits | None = None,
@@ -86,7 +90,7 @@ class Site:
         self.broken: OSError | None = None
         self.over = False
         self._handshake = handshake
-        op = serve(self.conn, self.session, domain="mx.example", **options)
+        op = serve(self.conn, self.session, domain=domain, **options)
         self._loop = steps(op, self.conn, self, self._ask)
         self._resume(None)
 
@@ -256,6 +260,41 @@ def test_ehlo_and_lhlo_are_told_what_is_offered(offer, options, expected, lmtp):
     first, *lines = site.writes[-1].decode().splitlines()
     assert first == "250-mx.example"
     assert {line[4:] for line in lines} == expected
+
+
+SERVERS = list(
+    product(
+        ["a.example", "b.example"],
+        [Features({"8BITMIME": ()}), Features({"8BITMIME": (), "REQUIRETLS": ()})],
+        [None, 7, 8],
+        *[[False, True]] * 3,
+        [(), ("PLAIN",), ("PLAIN", "LOGIN")],
+    )
+)
+
+
+@given(servers=several(SERVERS, 6))
+def test_what_is_made_once_for_all_sessions_suits_each_of_them(servers: list[Any]) -> None:
+    for domain, offer, size, lmtp, tls, starttls, mechanisms in servers:
+        site = Site(
+            domain=domain,
+            offer=offer,
+            limits=Limits(message_size=size),
+            lmtp=lmtp,
+            tls=tls,
+            starttls=starttls,
+            authenticator=Authenticator(mechanisms, Context, allow_plaintext=True),
+        )
+        site.say(LHLO if lmtp else EHLO, b"QUIT\r\n")
+        greeting, hello, farewell = site.writes
+        assert greeting.decode() == f"220 {domain} {'LMTP' if lmtp else 'ESMTP'}\r\n"
+        assert farewell.decode() == f"221 2.0.0 {domain} closing\r\n"
+        first, *lines = (line[4:] for line in hello.decode().splitlines())
+        expected = {*offer.lines, f"SIZE {size or 0}"}
+        expected -= set() if tls else {"REQUIRETLS"}
+        expected |= {"STARTTLS"} if starttls and not tls else set()
+        expected |= {" ".join(("AUTH", *mechanisms))} if mechanisms else set()
+        assert (first, set(lines)) == (domain, expected)
 
 
 def test_helo_is_told_nothing_of_extensions():

@@ -20,9 +20,10 @@ _buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDict
 
 
 def _buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
-    if loop not in _buffers:
-        _buffers[loop] = memoryview(bytearray(_READ))
-    return _buffers[loop]
+    buffer = _buffers.get(loop)
+    if buffer is None:
+        buffer = _buffers[loop] = memoryview(bytearray(_READ))
+    return buffer
 
 
 class Stream(asyncio.BufferedProtocol):
@@ -58,13 +59,15 @@ class Stream(asyncio.BufferedProtocol):
 
     async def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
-        self._check_hearing()
+        if self._lost is not None or self._is_deaf:
+            self._check_hearing()
         self._has_spoken = True
         self._transport.write(data)
         # A transport that failed to write says so later, when the loop turns.
         while (self._full or self._plain.is_closing()) and self._lost is None:
             await self._next(timeout)
-        self._check_hearing()
+        if self._lost is not None or self._is_deaf:
+            self._check_hearing()
 
     async def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
         """Wait for octets; `b""` is the end."""

@@ -109,8 +109,9 @@ def accepting(
     """What a server is told about its sessions. Raises `ValueError` for TLS without a context."""
     if (tls or require_tls) and context is None:
         raise ValueError("TLS needs a context with the server's certificate")
+    bounds = limits or Limits()  # the same for all
     return Settings(
-        lambda: ServerConnection(lmtp=lmtp, tls=tls, line_ends=line_ends, limits=limits or Limits()),
+        lambda: ServerConnection(lmtp=lmtp, tls=tls, line_ends=line_ends, limits=bounds),
         domain=domain or socket.gethostname(),
         offer=offer,
         auth=auth,

@@ -8,7 +8,7 @@ begins: a peer that sends an octet a second does not extend it.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from smtp_proto import (
@@ -23,7 +23,7 @@ from smtp_proto import (
     TimedOut,
     Timer,
 )
-from smtp_proto.ops import Decide, NextChunk, Op, Stopping, Want
+from smtp_proto.ops import Decide, NextChunk, NextToken, Op, Stopping, Want
 
 _T = TypeVar("_T")
 
@@ -182,19 +182,6 @@ class Driver(_Driving):
         if self._busy:
             raise LocalProtocolError("another operation is using this connection")
         self._busy = True
-        try:
-            return self._drive(op, ask)
-        except Exception:
-            raise
-        except BaseException:  # an interrupt: nobody knows what was said and read
-            self.conn.fail()
-            self.stream.close()
-            raise
-        finally:
-            self._busy = False
-            op.close()
-
-    def _drive(self, op: Generator[Any, Any, _T], ask: Callable[[Any], object] | None) -> _T:
         conn = self.conn
         answer: object = None
         thrown: Exception | None = None
@@ -207,26 +194,42 @@ class Driver(_Driving):
                     break
                 except Exception:
                     if thrown is not None:
-                        self.conn.fail()
+                        conn.fail()
                     raise
                 try:
-                    if want is not _EVENT:
+                    if want is _EVENT:
+                        if (answer := conn.next_event()) is NEED_DATA:
+                            answer = self._wait()
+                    elif type(want) is Decide and ask is not None:
+                        answer = ask(want)
+                    else:
                         answer = self._fulfil(want, ask)
-                    elif (answer := conn.next_event()) is NEED_DATA:
-                        answer = self._wait()
                     thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
+            self._say_last()
+            return result
+        except Exception:
+            raise
+        except BaseException:  # an interrupt: nobody knows what was said and read
+            conn.fail()
+            self.stream.close()
+            raise
         finally:
             thrown = None  # it holds this frame: together they would live until the garbage collector comes
+            self._busy = False
+            op.close()
+
+    def _say_last(self) -> None:
         try:
             self._flush()
         except Exception:
             self.conn.fail()
             raise
-        return result
 
-    def _fulfil(self, want: Want | NextChunk | Decide, ask: Callable[[Any], object] | None) -> object:
+    def _fulfil(
+        self, want: Want | NextChunk | NextToken | Decide, ask: Callable[[Any], object] | None
+    ) -> object:
         if not isinstance(want, Decide):
             self._flush()
         if want is Want.TLS:
@@ -324,19 +327,6 @@ class AsyncDriver(_Driving):
         if self._busy:
             raise LocalProtocolError("another operation is using this connection")
         self._busy = True
-        try:
-            return await self._drive(op, ask)
-        except Exception:
-            raise
-        except BaseException:  # an interrupt: nobody knows what was said and read
-            self.conn.fail()
-            await self.stream.close()
-            raise
-        finally:
-            self._busy = False
-            op.close()
-
-    async def _drive(self, op: Generator[Any, Any, _T], ask: Callable[[Any], Awaitable[object]] | None) -> _T:
         conn = self.conn
         answer: object = None
         thrown: Exception | None = None
@@ -349,27 +339,41 @@ class AsyncDriver(_Driving):
                     break
                 except Exception:
                     if thrown is not None:
-                        self.conn.fail()
+                        conn.fail()
                     raise
                 try:
-                    if want is not _EVENT:
+                    if want is _EVENT:
+                        if (answer := conn.next_event()) is NEED_DATA:
+                            answer = await self._wait()
+                    elif type(want) is Decide and ask is not None:
+                        answer = await ask(want)
+                    else:
                         answer = await self._fulfil(want, ask)
-                    elif (answer := conn.next_event()) is NEED_DATA:
-                        answer = await self._wait()
                     thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
+            await self._say_last()
+            return result
+        except Exception:
+            raise
+        except BaseException:  # an interrupt: nobody knows what was said and read
+            conn.fail()
+            await self.stream.close()
+            raise
         finally:
             thrown = None  # it holds this frame: together they would live until the garbage collector comes
+            self._busy = False
+            op.close()
+
+    async def _say_last(self) -> None:
         try:
             await self._flush()
         except Exception:
             self.conn.fail()
             raise
-        return result
 
     async def _fulfil(
-        self, want: Want | NextChunk | Decide, ask: Callable[[Any], Awaitable[object]] | None
+        self, want: Want | NextChunk | NextToken | Decide, ask: Callable[[Any], Awaitable[object]] | None
     ) -> object:
         if not isinstance(want, Decide):
             await self._flush()

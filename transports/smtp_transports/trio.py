@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import Any, Final
 
 import trio
@@ -43,18 +44,17 @@ class Stream:
 
     async def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
-        with _limit(timeout):
-            await _guarded(self._stream.send_all, data)
+        with _limit(timeout), _guard:
+            await self._stream.send_all(data)
             return
         raise TimeoutError
 
     async def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
         """Wait for octets; `b""` is the end."""
-        with _limit(timeout) as self._receiving:
+        with _limit(timeout) as self._receiving, _guard:
             if self._ended:
                 self._receiving.cancel()
-            octets: bytes = await _guarded(self._stream.receive_some, max_octets)
-            return octets
+            return bytes(await self._stream.receive_some(max_octets))
         if self._ended:
             return b""
         raise TimeoutError
@@ -69,10 +69,10 @@ class Stream:
             https_compatible=True,
         )
         self._stream = secured
-        with _limit(timeout) as self._receiving:
+        with _limit(timeout) as self._receiving, _guard:
             if self._ended:
                 self._receiving.cancel()
-            await _guarded(secured.do_handshake)
+            await secured.do_handshake()
             return
         if self._ended:
             raise ConnectionAbortedError("the connection was closed")
@@ -97,14 +97,24 @@ def _limit(seconds: float | None) -> trio.CancelScope:
     return trio.move_on_after(math.inf if seconds is None else seconds)
 
 
-async def _guarded(action: Callable[..., Awaitable[Any]], *arguments: object) -> Any:
-    """What trio says of the network, as an `OSError`."""
-    try:
-        return await action(*arguments)
-    except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-        if isinstance(exc.__cause__, OSError):
-            raise exc.__cause__ from exc
-        raise ConnectionAbortedError(str(exc) or "the connection was closed") from exc
+class _Guard:
+    """Says as an `OSError` what trio says of the network. A coroutine that does so would be kept by every
+    session that waits.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(exc, trio.BrokenResourceError | trio.ClosedResourceError):
+            if isinstance(exc.__cause__, OSError):
+                raise exc.__cause__ from exc
+            raise ConnectionAbortedError(str(exc) or "the connection was closed") from exc
+
+
+_guard = _Guard()
 
 
 class _Listener:
