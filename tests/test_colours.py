@@ -122,7 +122,7 @@ def tree_of(file: str) -> ast.Module:
 @pytest.mark.parametrize(
     ("file", "name"),
     [
-        ("_run.py", "Stream"),
+        ("_stream.py", "Stream"),
         ("_run.py", "Driver"),
         ("_client.py", "Client"),
         ("_pooling.py", "Event"),

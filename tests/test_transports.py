@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loops import LOOPS, Loop, answer_hello, begin_tls, fresh_loop, introduce, scripted_server
+from loops import LOOPS, Loop, answer_hello, begin_tls, finish, fresh_loop, introduce, scripted_server
 from peers import MESSAGE, RECIPIENT, SECONDS, SENDER, Peer, calling, certificates
 
 from smtp_proto import (
@@ -942,13 +942,16 @@ class Stuck(Discard):
         self._loop = loop
         self.bell = loop.bell()
 
-    async def mail(self, session: Session, mail: Mail) -> None:
+    def mail(self, session: Session, mail: Mail) -> Any:
         self.bell.ring()
+        return self._wait() if self._loop.is_async else finish(self._wait())
+
+    async def _wait(self) -> None:
         while True:
             await self._loop.breathe()
 
 
-@over("asyncio", "trio")
+@over("asyncio", "trio", "gevent")
 def test_a_handler_that_waits_for_ever_does_not_hold_a_server_that_closes(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,8 +25,8 @@ from ._places import (
     leaves_in_good_order,
     own_name,
 )
-from ._run import AsyncStream, Timeouts, seconds_for
 from ._server import AsyncListener, AsyncServer, AsyncServerStream, AsyncSlots, Tasks
+from ._stream import AsyncStream, Timeouts, seconds_for
 from .auth import AuthSettings
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from smtp_proto import ConnectionLost
 
 from ._cli_place import Place
-from ._run import Stream
 from ._sockets import SocketStream
+from ._stream import Stream
 
 # Who was silent so often is waited for no more than this part of the time.
 _SILENCES, _REST = 3, 0.1

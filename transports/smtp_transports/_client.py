@@ -22,7 +22,8 @@ from ._answers import (
     tokens,
 )
 from ._facade import Facade
-from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
+from ._run import AsyncDriver, Driver
+from ._stream import AsyncStream, Stream, Timeouts
 
 if TYPE_CHECKING:
     from smtp_proto.sasl import Mechanism

@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from smtp_proto import ClientConnection, Features, Limits, LineEnds, Refused, ServerConnection
 from smtp_proto.ops import StartTLSPolicy
 
-from ._run import Timeouts
 from ._server import Settings
+from ._stream import Timeouts
 from .auth import AuthSettings
 
 SentLineEnds: TypeAlias = Literal[LineEnds.NORMALIZE, LineEnds.STRICT]

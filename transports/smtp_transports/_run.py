@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from smtp_proto import (
     NEED_DATA,
@@ -25,56 +25,13 @@ from smtp_proto import (
 )
 from smtp_proto.ops import Decide, NextChunk, NextToken, Op, Stopping, Want
 
-_T = TypeVar("_T")
+from ._stream import AsyncStream, Stream, Timeouts
 
-Timeouts: TypeAlias = float | Mapping[Timer, float | None] | None
-"""Seconds for every timer, or for some of them (None: wait for ever). Otherwise those of RFC 5321."""
+_T = TypeVar("_T")
 
 _NONE: Mapping[Timer, float | None] = {}
 _READ = 65536
 _EVENT = Want.EVENT  # an Enum member is slow to look up before Python 3.12
-
-
-def seconds_for(timer: Timer, timeouts: Timeouts) -> float | None:
-    """How long to wait for what `timer` times; None: for ever."""
-    if isinstance(timeouts, Mapping):
-        return timeouts.get(timer, timer.seconds)
-    return timer.seconds if timeouts is None else timeouts
-
-
-class Stream(Protocol):
-    """What an adapter brings: octets out, octets in, TLS, the end. Timeouts are in seconds, None for ever.
-
-    Raises `TimeoutError` when a timeout runs out, and `OSError` when the network fails.
-    """
-
-    def send_all(self, data: bytes, timeout: float | None) -> None:
-        """Send all of `data`, or raise."""
-
-    def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
-        """Wait for octets, `max_octets` at most; `b""` is the end."""
-
-    def start_tls(self, timeout: float | None) -> None:
-        """Do the handshake. Octets that came before it must not be read after it."""
-
-    def close(self) -> None:
-        """Close, whatever has happened before."""
-
-
-class AsyncStream(Protocol):
-    """The same for coroutines. `close` closes even where its task is cancelled."""
-
-    async def send_all(self, data: bytes, timeout: float | None) -> None:
-        """Send all of `data`, or raise."""
-
-    async def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
-        """Wait for octets, `max_octets` at most; `b""` is the end."""
-
-    async def start_tls(self, timeout: float | None) -> None:
-        """Do the handshake. Octets that came before it must not be read after it."""
-
-    async def close(self) -> None:
-        """Close, whatever has happened before."""
 
 
 class _Driving:

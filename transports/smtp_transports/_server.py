@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 from smtp_proto import ConnectionLost, Features, ServerConnection
 from smtp_proto.ops import DEFAULT_OFFER, Decide, Session, serve, turn_away
 
-from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
+from ._run import AsyncDriver, Driver
+from ._stream import AsyncStream, Stream, Timeouts
 from .auth import AuthSettings
 
 if TYPE_CHECKING:
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
 _PAUSE = 0.1
 
 GRACE = 10.0
-# What a session may take to notice that it was hung up on, in seconds: a handler that waits for something
-# else is cancelled then.
-LAST_MOMENT = 1.0
 """Seconds that `close` gives to messages under way."""
+# And to a session that was hung up on, before a handler that waits for something else is cancelled.
+LAST_MOMENT = 1.0
 
 
 class ServerStream(Stream, Protocol):
@@ -69,6 +69,7 @@ class Threads(Protocol):
 
     def start(self, function: Callable[[], None]) -> None: ...
     def join(self, seconds: float | None) -> bool: ...
+    def cancel(self) -> None: ...
     def pause(self, seconds: float, /) -> None: ...
 
 
@@ -226,8 +227,8 @@ class Server(_Serving):
 
     def close(self, grace: float = GRACE) -> None:
         """Stop listening and say so to the idle; let messages under way be finished, for `grace` seconds;
-        then hang up on everybody who is left, and wait until nothing is: a handler that never returns keeps
-        its thread, and this method waits for it.
+        then hang up on everybody who is left, and wait until nothing is. A handler that still waits for
+        something else is cancelled; in a thread it cannot be, and is waited for.
         """
         self._closing = True
         for listener in self._listeners:
@@ -237,7 +238,9 @@ class Server(_Serving):
         if not self._threads.join(grace):
             for driver in list(self._sessions):
                 driver.stream.hang_up()
-            self._threads.join(None)
+            if not self._threads.join(LAST_MOMENT):
+                self._threads.cancel()
+                self._threads.join(None)
 
     def __enter__(self) -> Self:
         return self

@@ -27,8 +27,8 @@ from ._places import (
     leaves_in_good_order,
     own_name,
 )
-from ._run import Stream, Timeouts, seconds_for
 from ._server import Server, Slots, Threads
+from ._stream import Stream, Timeouts, seconds_for
 from .auth import AuthSettings
 
 if TYPE_CHECKING:

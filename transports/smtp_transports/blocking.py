@@ -48,6 +48,9 @@ class _Threads:
             alive[0].join(left)
         return True
 
+    def cancel(self) -> None:
+        """Nothing: a thread cannot be cancelled."""
+
 
 _library = Sockets(socket, _Threads, threading.BoundedSemaphore)
 connect: Final = _library.connect

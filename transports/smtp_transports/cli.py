@@ -31,7 +31,7 @@ from ._cli_place import about_file, check_seconds, host_and_port, port_number, s
 from ._cli_probe import add_probe
 from ._cli_text import SAYS, printer
 from ._client import Client
-from ._run import Stream
+from ._stream import Stream
 from .handlers import Handler, Mailbox, Maildir, Message, Print, printable
 
 # From here on a body is streamed, and on a terminal there is a progress bar.

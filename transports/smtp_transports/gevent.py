@@ -50,6 +50,10 @@ class _Greenlets:
             gevent.joinall(others, timeout=left)
         return True
 
+    def cancel(self) -> None:
+        """Cancel all of them."""
+        gevent.killall(list(self._running - {gevent.getcurrent()}), block=False)
+
 
 class Pool(_Pool):
     __doc__ = _Pool.__doc__

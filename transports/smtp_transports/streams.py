@@ -9,7 +9,8 @@ A `Driver` runs any operation of `smtp_proto.ops` on a connection, the server's 
 from ._answers import AsyncBody, Body
 from ._client import AsyncClient, Client
 from ._places import own_name
-from ._run import AsyncDriver, AsyncStream, Driver, Stream, Timeouts
+from ._run import AsyncDriver, Driver
+from ._stream import AsyncStream, Stream, Timeouts
 
 __all__ = [
     "AsyncBody",
