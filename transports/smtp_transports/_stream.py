@@ -1,4 +1,4 @@
-"""What an adapter brings for each connection: a stream, for threads or coroutines; and the time it may take."""
+"""What an adapter brings for each connection: a stream; and how long its methods may take."""
 
 from __future__ import annotations
 
