@@ -128,7 +128,8 @@ class _Dialogue:
         self._conn = conn
         self._session = session
         self._domain = domain
-        self._offer = offer
+        # A plain mapping will do; but answers are kept by what they offer, and it can change.
+        self._offer = offer if isinstance(offer, Features) else Features(offer)
         self._starttls = starttls
         self._require_tls = require_tls
         self._authenticator = authenticator

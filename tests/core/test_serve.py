@@ -248,6 +248,7 @@ def test_the_application_can_see_what_is_known_of_the_client():
     [
         (DEFAULT_OFFER, {}, {*DEFAULT_OFFER.lines, "SIZE 33554432"}),
         (Features({"8BITMIME": ()}), {"limits": Limits(message_size=7)}, {"8BITMIME", "SIZE 7"}),
+        ({"8bitmime": ()}, {"limits": Limits(message_size=7)}, {"8BITMIME", "SIZE 7"}),
         (Features(), {"limits": Limits(message_size=None)}, {"SIZE 0"}),
         (Features(), {"starttls": True}, {"SIZE 33554432", "STARTTLS"}),
         (Features(), {"starttls": True, "tls": True}, {"SIZE 33554432"}),
