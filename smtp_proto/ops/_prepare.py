@@ -50,7 +50,7 @@ class Prepared:
     def __init__(self, envelope: Envelope, body: bytes | None, length: int, share: int) -> None:
         self.envelope = envelope
         """The sender, and those recipients who can be said."""
-        self.recipients = envelope.recipients
+        self.recipients: Sequence[str] = envelope.recipients
         self.body = body
         """Of a message of text that is one piece, what the server gets; else as it was given."""
         self.length = length
