@@ -270,16 +270,17 @@ def test_the_log_of_smtplib_is_understood(browse):
         client.sendmail("ada@example.org", ["bob@example.com"], message)
     logged = f"S: 220 mx.example\n{log.getvalue()}"
     shown = browse(f"type({json.dumps(logged)}); return shown();")
-    assert [step["line"] for step in shown if step["line"].startswith("C:")] == [
-        "C: ehlo client.example",
-        "C: mail FROM:<ada@example.org> size=27",
-        "C: rcpt TO:<bob@example.com>",
-        "C: data",
-        "C: Subject: it's",
-        "C:",
-        r"C: ..C:\\dir\x09",
-        "C: .",
-        "C: QUIT",
+    # Which letters of a command are capitals differs between versions of Python.
+    assert [step["line"].lower() for step in shown if step["line"].startswith("C:")] == [
+        "c: ehlo client.example",
+        "c: mail from:<ada@example.org> size=27",
+        "c: rcpt to:<bob@example.com>",
+        "c: data",
+        "c: subject: it's",
+        "c:",
+        r"c: ..c:\\dir\x09",
+        "c: .",
+        "c: quit",
     ]
     heard = [event for step in shown for event in step["server"]["heard"] if event != "MessageData"]
     assert heard == ["Ehlo", "Mail", "Rcpt", "Data", "EndOfMessage", "Quit"]
