@@ -172,16 +172,16 @@ def tables() -> dict[str, Any]:
             kind.__name__: {"from": codes.start, "to": codes.stop, "type": answer.__name__}
             for kind, (codes, answer) in SPECIAL_ANSWERS.items()
         },
-        "grammar": {name: pattern(rule) for name, rule in _GRAMMAR.items()},
+        "grammar": {key: pattern(rule) for key, rule in _GRAMMAR.items()},
         "enhancedCode": pattern(grammar.ENHANCED_CODE.pattern),
         "verbs": {verb: _verb(verb, form) for verb, form in _FORMS.items()},
         "kinds": {kind.verb: kind.__name__ for kind in reversed(_kinds()) if kind.verb},
         "names": {kind.__name__: name(kind) for kind in _kinds()},
         "parameters": {
-            f"{verb} {name}": {"keyword": entry.keyword, "enhanced": entry.enhanced}
-            for (verb, name), entry in PARAMETERS.items()
+            f"{verb} {key}": {"keyword": entry.keyword, "enhanced": entry.enhanced}
+            for (verb, key), entry in PARAMETERS.items()
         },
-        "errors": {name: _words(provoked) for name, provoked in ERRORS.items()},
+        "errors": {key: _words(provoked) for key, provoked in ERRORS.items()},
     }
 
 
