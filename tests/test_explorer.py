@@ -172,9 +172,15 @@ def test_legal_dialogues_are_shown_as_the_core_says(browse):
     assert not list(differences(cases, walked(browse, cases)))
 
 
+def is_judged(case: Case) -> bool:
+    """Whether the page judges all of it: of control characters it says that it does not."""
+    errors = (step[role]["error"] for step in core(case) for role in ("client", "server"))
+    return not any("control character" in str(error) for error in errors)
+
+
 @in_browser
 def test_dialogues_that_are_wrong_are_shown_as_the_core_says(browse):
-    cases = drawn(shaken(), 300)
+    cases = [case for case in drawn(shaken(), 300) if is_judged(case)]
     assert (
         sum(any(step["client"]["error"] or step["server"]["error"] for step in core(case)) for case in cases)
         > 200
