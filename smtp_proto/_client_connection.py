@@ -103,13 +103,19 @@ class ClientConnection(ClientSending):
         """What answers all of the group, if it has come and says yes; else nothing is taken."""
         pending, buffer = self._pending, self._buffer
         first, since = pending[0]
-        asks_for_data = first is group or type(group[-1]) is Data
-        if (first is not group and len(pending) != len(group)) or since > buffer.end - len(buffer.octets):
+        is_folded = first is group
+        asks_for_data = first.asks_for_data if is_folded else type(group[-1]) is Data
+        if (not is_folded and len(pending) != len(group)) or since > buffer.end - len(buffer.octets):
             return None  # something else was said besides, or the answers began before the group was said
-        if not self._replies.skip_successes(buffer, len(group), asks_for_data):
+        is_verdict_due = is_folded and not asks_for_data
+        if not self._replies.skip_successes(buffer, len(group), asks_for_data, is_verdict_due):
             return None
-        pending.clear()
-        self._machine.follow(self._predicted)
+        if is_verdict_due:
+            pending.popleft()
+            self._machine.succeed_with_envelope(asks_for_data=False)
+        else:
+            pending.clear()
+            self._machine.follow(self._predicted)
         if asks_for_data:
             self._body = body = self._data_writer
             body.begin()
@@ -120,7 +126,7 @@ class ClientConnection(ClientSending):
         envelope, since = self._pending[0]
         if type(envelope) is Envelope:
             self._pending.popleft()
-            self._pending.extend((command, since) for command in envelope)
+            self._pending.extendleft((command, since) for command in reversed(envelope[:]))
 
     def fail(self) -> None:
         super().fail()

@@ -211,8 +211,10 @@ class ClientSending(Connection):
         if commands and not self._hears_each and _NOTHING_TO_LEARN.issuperset(map(type, commands)):
             self._group = commands
 
-    def _send_envelope(self, envelope: Envelope) -> None:
-        """What `send_group` does for the commands of an envelope, faster for a plain one."""
+    def _send_envelope(self, envelope: Envelope, chunk: bytes = b"") -> None:
+        """What `send_group` does for the commands of an envelope, faster for a plain one; and behind one that
+        does not ask for data, the message as its only `chunk`.
+        """
         predicted, features = self._predicted, self.features
         if (
             envelope._commands is not None
@@ -223,14 +225,23 @@ class ClientSending(Connection):
             or self._hears_each
             or self.quota.limits
             or (envelope.size is not None and "SIZE" not in features)
+            or (not envelope.asks_for_data and "CHUNKING" not in features)
         ):
-            self.send_group(list(envelope))
+            self.send_group(envelope[:])
+            if not envelope.asks_for_data:
+                self.send_last_chunk(chunk)
             return
         # No rule has anything else to say to it.
+        since = self._buffer.end
         self._out.append(write_plain_envelope(envelope))
-        self._pending.append((envelope, self._buffer.end))
-        predicted.succeed_with_envelope()
+        self._pending.append((envelope, since))
         self._group = self._envelope = envelope
+        if envelope.asks_for_data:
+            predicted.succeed_with_envelope(asks_for_data=True)
+        else:
+            self._out += (b"BDAT %d LAST\r\n" % len(chunk), chunk)
+            self._pending += ((Bdat(size=len(chunk), last=True), since), (_END, since))
+            self._last_chunks = 1
 
     def _send_together(self, commands: Sequence[Command]) -> None:
         """What `send` does for each of them, where it has nothing else to look at."""
@@ -269,6 +280,15 @@ class ClientSending(Connection):
         self._body = None
         self._pending.append((_END, self._buffer.end))
         self._predicted.succeed(EndOfMessage)
+
+    def send_last_chunk(self, chunk: bytes) -> None:
+        """Queue a whole message behind its recipients, as one chunk (RFC 3030 2): what `Bdat`, `MessageData`
+        and `EndOfMessage` would. Raises as `send` does for the first of them, and changes nothing then.
+        """
+        self.send(Bdat(size=len(chunk), last=True))
+        if chunk:
+            self.send(MessageData(data=chunk))
+        self.send(_END)
 
     def _send_body(self, body: DataWriter | ChunkWriter, command: Command) -> None:
         if type(command) is MessageData:

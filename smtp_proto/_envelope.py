@@ -1,4 +1,6 @@
-"""What opens a transaction, as one group: MAIL, RCPT for each recipient, and DATA (RFC 2920 3.1)."""
+"""What opens a transaction, as one group: MAIL, RCPT for each recipient, and DATA (RFC 2920 3.1), unless the
+message itself stands behind them, in a chunk (RFC 3030 4.2).
+"""
 
 from __future__ import annotations
 
@@ -20,17 +22,20 @@ class Envelope(Sequence[Command]):
     are, and no parameter but SIZE.
     """
 
-    __slots__ = ("_commands", "recipients", "sender", "size")
+    __slots__ = ("_commands", "asks_for_data", "recipients", "sender", "size")
 
     sender: str
     recipients: Sequence[str]
     size: int | None
     """Of a plain one: what its MAIL says of the message, in octets; None for nothing."""
+    asks_for_data: bool
+    """Whether DATA is the last of them."""
 
     def __init__(self, mail: Mail, rcpts: Sequence[Rcpt]) -> None:
         self.sender = mail._reverse_path
         self.recipients = [rcpt._forward_path for rcpt in rcpts]
         self.size = None
+        self.asks_for_data = True
         self._commands: tuple[Mail, Sequence[Rcpt]] | None = (mail, rcpts)
 
     @property
@@ -53,14 +58,15 @@ class Envelope(Sequence[Command]):
         return self.commands[1]
 
     def __len__(self) -> int:
-        return len(self.recipients) + 2
+        return len(self.recipients) + (2 if self.asks_for_data else 1)
 
     @overload
     def __getitem__(self, at: int) -> Command: ...
     @overload
     def __getitem__(self, at: slice) -> Sequence[Command]: ...
     def __getitem__(self, at: int | slice) -> Command | Sequence[Command]:
-        return (self.mail, *self.rcpts, DATA)[at]
+        data = (DATA,) if self.asks_for_data else ()
+        return (self.mail, *self.rcpts, *data)[at]
 
     def __repr__(self) -> str:
         return f"Envelope({list(self)})"
@@ -75,5 +81,6 @@ def plain_envelope(sender: str, recipients: Sequence[str], size: int | None) -> 
     envelope.sender = sender
     envelope.recipients = recipients
     envelope.size = size
+    envelope.asks_for_data = True
     envelope._commands = None
     return envelope

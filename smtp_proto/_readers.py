@@ -112,8 +112,13 @@ class ReplyReader:
         del octets[:end]
         return code, tuple([line[4:] for line in lines])
 
-    def skip_successes(self, buffer: ReceiveBuffer, count: int, asks_for_data: bool) -> bool:
-        """Drop `count` replies of one line, all 2yz, or the last one 354; whether they were there."""
+    def skip_successes(
+        self, buffer: ReceiveBuffer, count: int, asks_for_data: bool, is_verdict_due: bool
+    ) -> bool:
+        """Drop `count` replies of one line, all 2yz, or the last one 354; whether they were there.
+
+        `is_verdict_due`: another may stand behind them, and stays.
+        """
         octets = buffer.octets
         if self._lines or buffer.searched:
             return False
@@ -121,7 +126,12 @@ class ReplyReader:
         if match is None or (match[1] is not None) is not asks_for_data:
             return False
         end = match.end()
-        if end > self._one_line or octets.count(b"\n", 0, end) != count:
+        lines = octets.count(b"\n", 0, end)
+        if is_verdict_due and lines == count + 1:
+            end = buffer.line_before(end)
+        elif lines != count:
+            return False
+        if end > self._one_line:
             return False
         del octets[:end]
         return True

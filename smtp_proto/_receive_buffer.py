@@ -59,6 +59,10 @@ class ReceiveBuffer:
         del octets[: -1 if octets[-1:] == b"\r" else None]
         return False
 
+    def line_before(self, end: int) -> int:
+        """Where the line begins that ends at `end`."""
+        return self.octets.rfind(b"\n", 0, end - 1) + 1
+
     def take(self, count: int) -> bytes:
         """Cut off the first `count` octets, or all if there are fewer."""
         if count >= len(self.octets):

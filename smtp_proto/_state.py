@@ -242,7 +242,8 @@ _SUCCESS: Mapping[State, Mapping[type[Command], State]] = {
     state: {kind: _success(state, kind) for kind in row} for state, row in TABLE.items()
 }
 
-_AFTER_ENVELOPE = _SUCCESS[_SUCCESS[_SUCCESS[State.READY][Mail]][Rcpt]][Data]
+_AFTER_RECIPIENTS = _SUCCESS[_SUCCESS[State.READY][Mail]][Rcpt]
+_AFTER_DATA = _SUCCESS[_AFTER_RECIPIENTS][Data]
 
 
 class Machine:
@@ -274,9 +275,9 @@ class Machine:
         """Take for granted that a command of this kind, which is allowed, was answered well."""
         self.state = _SUCCESS[self.state][kind]
 
-    def succeed_with_envelope(self) -> None:
-        """The same for MAIL, RCPT and DATA, where MAIL is allowed."""
-        self.state = _AFTER_ENVELOPE
+    def succeed_with_envelope(self, *, asks_for_data: bool) -> None:
+        """The same for MAIL, RCPT and perhaps DATA, where MAIL is allowed."""
+        self.state = _AFTER_DATA if asks_for_data else _AFTER_RECIPIENTS
 
     def follow(self, predicted: Machine) -> None:
         """All that was outstanding was answered well, as `predicted` took for granted."""

@@ -82,10 +82,11 @@ def _rcpt(command: Rcpt) -> bytes:
 
 
 def write_plain_envelope(envelope: Envelope) -> bytes:
-    """MAIL, RCPT for each recipient and DATA, as the commands of a plain envelope are written."""
+    """The commands of a plain envelope, as each of them is written."""
     size = "" if envelope.size is None else f" SIZE={envelope.size}"
     to = ">\r\nRCPT TO:<".join(envelope.recipients)
-    return f"MAIL FROM:<{envelope.sender}>{size}\r\nRCPT TO:<{to}>\r\nDATA\r\n".encode()
+    data = "DATA\r\n" if envelope.asks_for_data else ""
+    return f"MAIL FROM:<{envelope.sender}>{size}\r\nRCPT TO:<{to}>\r\n{data}".encode()
 
 
 def _bdat(command: Bdat) -> bytes:

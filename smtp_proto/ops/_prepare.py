@@ -166,7 +166,9 @@ def _choose_transfer(features: Features, transfer: Transfer, message: Prepared) 
     else:
         message.in_chunks = True
     message.in_one_flight = message.in_chunks and can_pipeline and is_small
-    message.is_one_group = message.is_one_group and not message.in_chunks
+    message.is_one_group = message.is_one_group and message.in_chunks == message.in_one_flight
+    if message.is_one_group:
+        message.envelope.asks_for_data = not message.in_chunks
 
 
 def _addresses(

@@ -95,13 +95,17 @@ def send_prepared(
         delivery.begin(conn, message)
         try:
             if message.is_one_group and not all_or_nothing:
-                conn._send_envelope(message.envelope)
+                body = message.body or b""
+                if message.in_chunks:
+                    conn._send_envelope(message.envelope, body)
+                    _note_sent(delivery, message, progress)
+                else:
+                    conn._send_envelope(message.envelope)
                 event = yield _EVENT
-                if type(event) is Successes:  # taken by everybody, with a 354
-                    conn.send_text(message.body or b"")
-                    if progress is not None:
-                        progress(message.length)
-                    delivery.sent = True
+                if type(event) is Successes:  # taken by everybody, or with a 354
+                    if not message.in_chunks:
+                        conn.send_text(body)
+                        _note_sent(delivery, message, progress)
                     event = yield _EVENT
                     if type(event) is Reply and event._code < 300 and not conn._pending:
                         return delivery.accept(message, event)
@@ -135,6 +139,13 @@ def send_prepared(
             return delivery.result()
 
 
+def _note_sent(delivery: Delivery, message: Prepared, progress: Callable[[int], object] | None) -> None:
+    """A message that is one piece was said."""
+    if progress is not None:
+        progress(message.length)
+    delivery.sent = True
+
+
 def _send_body(
     conn: ClientConnection,
     delivery: Delivery,
@@ -148,15 +159,14 @@ def _send_body(
     if delivery.is_wanted(all_or_nothing):
         if message.body is not None and message.length <= PIECE:
             conn.send_text(message.body)
-            if progress is not None:
-                progress(message.length)
+            _note_sent(delivery, message, progress)
         else:
             if message.body is None:
                 yield from _send_stream(conn, progress)
             else:
                 yield from _send_pieces(conn, message.body, progress)
             conn.send(_END)
-        delivery.sent = True
+            delivery.sent = True
     else:
         conn.send_text(b"")
     yield from delivery.collect()
@@ -195,10 +205,8 @@ def _send_in_chunks(
     if message.body is None or message.length > PIECE:
         yield from _send_chunks(conn, delivery, message, progress)
     else:
-        send_last_chunk(conn, message.body)
-        delivery.sent = True
-        if progress is not None:
-            progress(message.length)
+        conn.send_last_chunk(message.body)
+        _note_sent(delivery, message, progress)
     yield from delivery.collect()
 
 
@@ -231,18 +239,10 @@ def _send_chunks(
                 return
     if text is not None:
         chunk += text.end()
-    send_last_chunk(conn, bytes(chunk))
+    conn.send_last_chunk(bytes(chunk))
     delivery.sent = True
     if progress is not None:
         progress(sent)
-
-
-def send_last_chunk(conn: ClientConnection, chunk: bytes) -> None:
-    """BDAT LAST, its octets, and the end of the message."""
-    conn.send(Bdat(size=len(chunk), last=True))
-    if chunk:
-        conn.send(MessageData(data=chunk))
-    conn.send(_END)
 
 
 def leave(conn: ClientConnection) -> Op[None]:

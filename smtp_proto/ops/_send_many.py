@@ -24,7 +24,7 @@ from .._state import State
 from ._delivery import GROUP_COMMANDS, Delivery
 from ._prepare import Prepared, Transfer, prepare, within_limits
 from ._result import SendResult
-from ._send import leave, send_last_chunk, send_prepared
+from ._send import leave, send_prepared
 from ._wants import Op, Want
 
 # Octets of messages that may be on their way, and those that are gathered for one write.
@@ -141,7 +141,7 @@ class _Batch:
         conn.send(message.envelope.mail)
         for rcpt in message.envelope.rcpts:
             conn.send(rcpt)
-        send_last_chunk(conn, body)
+        conn.send_last_chunk(body)
         delivery.sent = True
         self._waiting.append((delivery, len(body)))
         self._octets += len(body)

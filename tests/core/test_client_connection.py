@@ -1060,12 +1060,16 @@ def test_what_is_said_as_a_group_is_heard_as_what_is_said_one_by_one(
 # Envelopes, which are such groups and are said as one where nothing speaks against it
 
 
-def envelope(size: int | None = None) -> Envelope:
-    return plain_envelope(str(MAIL.reverse_path), [str(A.forward_path), str(B.forward_path)], size)
+def envelope(size: int | None = None, chunk: bytes | None = None) -> Envelope:
+    """One with DATA, or one before a chunk."""
+    made = plain_envelope(str(MAIL.reverse_path), [str(A.forward_path), str(B.forward_path)], size)
+    made.asks_for_data = chunk is None
+    return made
 
 
 OFFERS = {
-    "all": Features({"PIPELINING": (), "SIZE": ()}),
+    "all": Features({"PIPELINING": (), "SIZE": (), "CHUNKING": ()}),
+    "no CHUNKING": Features({"PIPELINING": (), "SIZE": ()}),
     "no SIZE": Features({"PIPELINING": ()}),
     "no PIPELINING": Features({"SIZE": ()}),
     "two recipients": Features({"PIPELINING": (), "SIZE": (), "LIMITS": ("RCPTMAX=2",)}),
@@ -1074,20 +1078,31 @@ OFFERS = {
 }
 
 
-def as_one(client: ClientConnection, size: int | None) -> None:
-    client._send_envelope(envelope(size))
+def as_one(client: ClientConnection, size: int | None, chunk: bytes | None) -> None:
+    client._send_envelope(envelope(size, chunk), chunk or b"")
 
 
-def as_group(client: ClientConnection, size: int | None) -> None:
-    client.send_group(list(envelope(size)))
+def as_group(client: ClientConnection, size: int | None, chunk: bytes | None) -> None:
+    client.send_group(list(envelope(size, chunk)))
+    if chunk is not None:
+        client.send(Bdat(size=len(chunk), last=True))
+        if chunk:
+            client.send(MessageData(data=chunk))
+        client.send(END)
 
 
 @every(
-    ("features", "lmtp", "before", "size"),
-    product(OFFERS.values(), [False, True], [[], [Rset()], [MAIL], [Quit()]], [None, 0, 1000]),
+    ("features", "lmtp", "before", "size", "chunk"),
+    product(
+        OFFERS.values(),
+        [False, True],
+        [[], [Rset()], [MAIL], [Quit()]],
+        [None, 0, 1000],
+        [None, b"", b"text\r\n"],
+    ),
 )
 def test_an_envelope_is_said_as_its_commands_are(
-    features: Features, lmtp: bool, before: list[Command], size: int | None
+    features: Features, lmtp: bool, before: list[Command], size: int | None, chunk: bytes | None
 ) -> None:
     """Or refused: whatever was said before, and whatever is offered."""
     seen = []
@@ -1096,7 +1111,7 @@ def test_an_envelope_is_said_as_its_commands_are(
         client.send_group(before)
         error = ""
         try:
-            say_it(client, size)
+            say_it(client, size, chunk)
         except LocalProtocolError as exc:
             error = str(exc)
         seen.append(
@@ -1105,27 +1120,35 @@ def test_an_envelope_is_said_as_its_commands_are(
     assert seen[0] == seen[1]
 
 
-@pytest.mark.parametrize("state", [state for state in State if state is not State.READY])
-def test_an_envelope_is_said_where_its_commands_are(state: State) -> None:
+@every(("state", "chunk"), product([state for state in State if state is not State.READY], [None, b"text"]))
+def test_an_envelope_is_said_where_its_commands_are(state: State, chunk: bytes | None) -> None:
     """Or refused: nothing is outstanding, and the state forbids it."""
     seen = []
     for say_it in (as_one, as_group):
         client = client_in(state)
         with pytest.raises(LocalProtocolError) as refusal:
-            say_it(client, None)
+            say_it(client, None, chunk)
         seen.append((str(refusal.value), client.data_to_send(), client.state))
     assert seen[0] == seen[1]
 
 
-@given(st.booleans(), st.lists(st.tuples(CODES, LINES), max_size=5), cutters())
+@given(
+    st.booleans(),
+    st.sampled_from([None, b"", b"text\r\n"]),
+    st.booleans(),
+    st.lists(st.tuples(CODES, LINES), max_size=5),
+    cutters(),
+)
 def test_an_envelope_is_heard_as_its_commands_are(
-    lmtp: bool, answers: list[tuple[bytes, bytes]], cutter: Cutter
+    lmtp: bool, chunk: bytes | None, more: bool, answers: list[tuple[bytes, bytes]], cutter: Cutter
 ) -> None:
     wire = b"".join(code + line for code, line in answers)
     seen = []
     for say_it in (as_one, as_group):
         client = client_in(State.READY, lmtp=lmtp)
-        say_it(client, 1000)
+        say_it(client, 1000, chunk)
+        if more and chunk is not None:
+            client.send(Noop())
         client.data_to_send()
         seen.append([*told(client, wire, cutter), client.mail, client.timer])
     assert seen[0] == seen[1]
@@ -1176,6 +1199,18 @@ def test_an_envelope_whose_answers_come_one_after_the_other_is_answered_so(first
         to for event in heard for to in (event.to if isinstance(event, Successes) else [event.to])
     ] == ENVELOPE
     assert say(client, TEXT, END) == b"text\r\n.\r\n"
+
+
+@pytest.mark.parametrize("first", [OK + OK + OK, OK + OK + OK + OK, OK + OK + OK + b"550 No\r\n"])
+def test_an_envelope_in_one_flight_is_answered_by_one_event_and_its_chunk_by_another(first: bytes) -> None:
+    client = client_in(State.READY)
+    client._send_envelope(envelope(None, b"text\r\n"), b"text\r\n")
+    assert client.data_to_send().endswith(b"BDAT 6 LAST\r\ntext\r\n")
+    successes, *verdict = feed(client, first)
+    assert list(successes.to) == ENVELOPE[:-1]
+    verdict = verdict or feed(client, OK)
+    assert [reply.to for reply in verdict] == [END]
+    assert (client.state, client.outstanding) == (State.READY, 0)
 
 
 def test_behind_an_envelope_nothing_is_said_before_its_answers() -> None:
