@@ -1,7 +1,7 @@
 """SMTP and LMTP as a state machine: octets in, messages out, both roles, no I/O."""
 
 from ._addresses import Path
-from ._body import DataWriter, LineEnds, TextWriter, normalize_line_ends
+from ._body import DataWriter, TextWriter
 from ._client_connection import ClientConnection
 from ._commands import (
     Auth,
@@ -48,6 +48,7 @@ from ._replies import AuthChallenge, Greeting, Hello, NamedMailbox, Reply, Succe
 from ._reply_stream import RawReply, ReplyStream
 from ._server_connection import ServerConnection
 from ._state import State
+from ._text import LineEnds, normalize_line_ends
 
 __all__ = [
     "CLOSED",

@@ -9,96 +9,20 @@ This is the file that SMTP smuggling would have to get past. Its rules:
   made regular first, stuffed afterwards.
 * Both directions keep their place in the line across pieces.
 
-Bodies are worked on with `find`, `count` and `replace`, never line by line: a loop over lines is a
-hundred times slower, and on lines of two characters a thousand times.
+Bodies are worked on with `find`, `count` and `replace`, never line by line (see `_text.py`).
 """
 
 from __future__ import annotations
 
 import re
-from enum import Enum
-from io import IncrementalNewlineDecoder as _Decoder
 
 from ._errors import LocalProtocolError
 from ._limits import Limits
 from ._receive_buffer import ReceiveBuffer
 from ._replies import Reply
-
-
-class LineEnds(Enum):
-    """What becomes of a bare CR or bare LF in a message sent or received with DATA."""
-
-    NORMALIZE = "normalize"
-    """Each becomes CRLF. The default for sending."""
-    STRICT = "strict"
-    """Sending: raise. Receiving: refuse the message after its end. The default for receiving."""
-    PRESERVE = "preserve"
-    """Receiving only: hand the octets on as they are. Whoever sends such a message on must make its
-    line ends regular, or it smuggles."""
-
-
-# The line ends of a regular text, as they are reported by what looks at those of text files: nothing else in
-# the standard library tells so much in one pass.
-_REGULAR = (None, "\r\n")
-
-# Says where the first one is, and is ten times slower: only for what is known to hold one.
-_BARE_LINE_END = re.compile(rb"\r(?!\n)|(?<!\r)\n")
-
-
-def is_regular(data: bytes) -> bool:
-    """Whether `data` holds no bare CR, no bare LF and no NUL."""
-    decoder = _Decoder(None, False)
-    decoder.decode(data.decode("latin-1"), True)
-    return 0 not in data and decoder.newlines in _REGULAR
-
-
-def is_regular_text(message: bytes, limit: int | None) -> bool:
-    """Whether a whole message can go out as it is: regular, its lines complete, none longer than `limit`."""
-    return (
-        message[-2:] == b"\r\n"
-        and is_regular(message)
-        and (limit is None or _measure(message, 0, limit) <= limit)
-    )
-
-
-def normalize_line_ends(data: bytes) -> bytes:
-    """`data` with CR, LF and CRLF all made CRLF."""
-    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
-
-
-def _measure(data: bytes, carried: int, limit: int) -> int:
-    """The length of the unfinished last line, or of the first line that is longer than `limit`.
-
-    `carried` is how much of the first line came earlier. Looks at one line end in a thousand octets:
-    the last one within reach of each line's start.
-    """
-    start, at = -carried, 0
-    size = len(data)
-    while size - start > limit:
-        end = data.rfind(b"\r\n", at, start + limit + 2)
-        if end < 0:
-            return size - start
-        start = at = end + 2
-    # What is left fits: only the last line end matters.
-    end = data.rfind(b"\r\n", at)
-    return size - start if end < 0 else size - end - 2
-
+from ._text import BARE_LINE_END, LineEnds, is_regular, measure, normalize_line_ends
 
 _NORMALIZE = LineEnds.NORMALIZE  # an Enum member is slow to look up before Python 3.12
-
-
-# Two line ends, the first of which may end the header's last line, or the message begins with one.
-_END_OF_HEADER = re.compile(rb"(?>\r\n|\r|\n){2}|\A[\r\n]")
-
-
-def has_utf8_header(message: bytes) -> bool:
-    """Whether the header of `message` is beyond ASCII, and UTF-8: one that needs SMTPUTF8 (RFC 6532)."""
-    end = _END_OF_HEADER.search(message)
-    header = message[: end.start()] if end else message
-    try:
-        return not header.isascii() and bool(header.decode("utf-8"))
-    except UnicodeDecodeError:
-        return False
 
 
 class TextWriter:
@@ -141,7 +65,7 @@ class TextWriter:
             data = self._regular(data)
         limit = self._line_limit
         if limit is not None:
-            line = _measure(data, self._line, limit)
+            line = measure(data, self._line, limit)
             if line > limit:
                 raise LocalProtocolError(
                     f"a line of the message is longer than {limit} octets (RFC 5321 4.5.3.1.6)"
@@ -155,7 +79,7 @@ class TextWriter:
     def _regular(self, data: bytes) -> bytes:
         if not self._allow_nul and b"\0" in data:
             raise LocalProtocolError("NUL in the message (RFC 5321 4.5.2, RFC 2045 2.7)")
-        if self._strict and _BARE_LINE_END.search(data):
+        if self._strict and BARE_LINE_END.search(data):
             raise LocalProtocolError("bare CR or LF in the message (RFC 5321 2.3.8)")
         return normalize_line_ends(data)
 
@@ -333,7 +257,7 @@ class DataReader(BodyReader):
         if not regular and b"\0" in content:
             self.nul = True
         if self._line_limit is not None and content and not self.long_lines:
-            self._line = _measure(content, self._line, self._line_limit)
+            self._line = measure(content, self._line, self._line_limit)
             self.long_lines = self._line > self._line_limit
         return content
 
@@ -341,7 +265,7 @@ class DataReader(BodyReader):
         if self._line_ends is LineEnds.NORMALIZE:
             return normalize_line_ends(content)
         if self._line_ends is LineEnds.STRICT and self.refusal is None:
-            before, *rest = _BARE_LINE_END.split(content, 1)
+            before, *rest = BARE_LINE_END.split(content, 1)
             if rest:
                 self.refuse(_BARE, self.size + len(before))
         return content

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
-from ._body import ChunkWriter, DataWriter, LineEnds, TextWriter, is_regular_text
+from ._body import ChunkWriter, DataWriter, TextWriter
 from ._commands import (
     Auth,
     Bdat,
@@ -28,6 +28,7 @@ from ._limits import DEFAULT_LIMITS, Limits, Timer
 from ._readers import ReplyReader
 from ._rules import RULES
 from ._state import OPENING, TABLE, Machine, Opening, State
+from ._text import LineEnds, is_regular_text, pieces_of
 from ._verdicts import Verdicts
 from ._writers import WRITERS, write_plain_envelope
 
@@ -158,8 +159,17 @@ class ClientSending(Connection):
     def size_of(self, message: bytes) -> int:
         """The octets of a whole message as the server gets it (RFC 1870 5). Raises as `text_of`."""
         writer = self.text_writer()
-        pieces = (message[at : at + _PIECE] for at in range(0, len(message), _PIECE))
-        return sum(len(writer.write(piece)) for piece in pieces) + len(writer.end())
+        return sum(len(writer.write(piece)) for piece in pieces_of(message)) + len(writer.end())
+
+    def pieces_of(self, text: bytes) -> Iterator[bytes]:
+        """Pieces of a whole message that the server gets as it is: `size_of` told its length.
+
+        Each is sent as `MessageData` without being judged again, if that comes before the next.
+        """
+        for piece in pieces_of(text):
+            if piece[-1:] == b"\n":
+                self._data_writer.known = piece
+            yield piece
 
     def text_writer(self) -> TextWriter:
         """Makes of a message of text what DATA would make of it, for chunks, which are sent as they are."""
@@ -353,6 +363,3 @@ _PLANS: dict[State, dict[type[Command], tuple[Any, Any, Any]]] = {
     }
     for state, row in TABLE.items()
 }
-
-# What is judged at once, of a message of any size.
-_PIECE = 262144

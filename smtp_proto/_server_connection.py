@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _grammar
-from ._body import ChunkReader, DataReader, LineEnds
+from ._body import ChunkReader, DataReader
 from ._commands import (
     Auth,
     AuthResponse,
@@ -32,6 +32,7 @@ from ._readers import Fatal, is_last_in_group, read_auth_response, read_command,
 from ._replies import Hello, Reply
 from ._rules import RULES, SPECIAL_ANSWERS, check_answer
 from ._state import IN_TRANSACTION, OPENING, TABLE, State
+from ._text import LineEnds
 from ._writers import write_reply
 
 
@@ -90,8 +91,7 @@ class ServerConnection(Connection):
         self._verdicts = 0
         self._skip_line = False
         self._skip_octets = 0
-        # Waits for the end of the octets that are skipped.
-        self._refused: MalformedCommand | None = None
+        self._refused: MalformedCommand | None = None  # waits for the end of the octets that are skipped
         self._errors = 0
 
     @property

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from .._addresses import Path, are_plain
-from .._body import has_utf8_header
 from .._client_connection import ClientConnection
 from .._commands import Mail, Rcpt, rcpt_to
 from .._envelope import Envelope, plain_envelope
@@ -16,6 +15,7 @@ from .._limits import UNLIMITED
 from .._parameter_table import ParameterValue
 from .._parameters import NO_PARAMETERS, Parameters, canonical_parameters, check_parameters
 from .._replies import Reply
+from .._text import PIECE, has_utf8_header
 from ._result import Outcome, Status
 
 Transfer: TypeAlias = Literal["auto", "data", "chunking"]
@@ -29,9 +29,6 @@ _ONE_FLIGHT = 65536
 # So many plain recipients are one group, which stays within its bounds.
 _ONE_GROUP = 90
 
-PIECE = 262144
-"""Pieces in which a message given as octets is sent, and the smallest chunk that is not the last."""
-
 
 class Prepared:
     """A message that may be sent, for all that is known before anything is said."""
@@ -40,6 +37,8 @@ class Prepared:
     is_one_group = False
     """Whether the envelope is known to be one group, and one transaction."""
     is_binary = False
+    is_text = False
+    """Whether a message of several pieces is what the server gets, as it is."""
     in_chunks = False
     in_one_flight = False
     unsaid: Sequence[tuple[int, Outcome]] = ()
@@ -138,17 +137,19 @@ def _prepare_any(
     given = canonical_parameters("MAIL", parameters) if parameters else NO_PARAMETERS
     is_binary = given.get("BODY") == "BINARYMIME"
     length = 0
+    is_text = False
     if body is not None:
         size = length = len(body)
         if not is_binary:
             size = conn.size_of(body) if length > PIECE else len(body := conn.text_of(body))
+            is_text = size == length
     addresses = _addresses(conn, path, rcpts, idna)
     said = _parameters(conn.features, addresses, given, body, size, allow_8bit)
     mail = Mail(reverse_path=addresses.sender, parameters=said)
     share = conn.quota.limits.get("RCPTMAX", len(rcpts))
     message = Prepared(Envelope(mail, addresses.rcpts), body, length, share)
     message.unsaid, message.given = addresses.unsaid, addresses.given
-    message.is_binary = is_binary
+    message.is_binary, message.is_text = is_binary, is_text
     if body is None and message.is_split:
         raise LocalProtocolError(f"the body is read once, and the server takes {share} recipients at a time")
     return message
@@ -274,7 +275,8 @@ def within_limits(conn: ClientConnection, message: Prepared) -> Prepared:
         said.append(rcpt)
     envelope = Envelope(mail, said)
     limited = Prepared(envelope, message.body, message.length, message.share)
-    limited.is_binary, limited.given = message.is_binary, message.given
+    limited.is_binary, limited.is_text = message.is_binary, message.is_text
+    limited.given = message.given
     limited.in_chunks, limited.in_one_flight = message.in_chunks, message.in_one_flight
     limited.unsaid = [(place, unsaid[place]) for place in sorted(unsaid)]
     return limited

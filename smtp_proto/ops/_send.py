@@ -20,9 +20,10 @@ from .._parameter_table import ParameterValue
 from .._parameters import NO_PARAMETERS
 from .._replies import Reply, Successes
 from .._state import State
+from .._text import PIECE, pieces_of
 from ._client import reset
 from ._delivery import Delivery
-from ._prepare import PIECE, Prepared, Transfer, prepare, within_limits
+from ._prepare import Prepared, Transfer, prepare, within_limits
 from ._result import SendResult
 from ._wants import NextChunk, Op, Want
 
@@ -164,7 +165,7 @@ def _send_body(
             if message.body is None:
                 yield from _send_stream(conn, progress)
             else:
-                yield from _send_pieces(conn, message.body, progress)
+                yield from _send_pieces(conn, message.body, message.is_text, progress)
             conn.send(_END)
             delivery.sent = True
     else:
@@ -172,14 +173,17 @@ def _send_body(
     yield from delivery.collect()
 
 
-def _send_pieces(conn: ClientConnection, body: bytes, progress: Callable[[int], object] | None) -> Op[None]:
-    for at in range(0, len(body), PIECE):
-        if at:
+def _send_pieces(
+    conn: ClientConnection, body: bytes, is_text: bool, progress: Callable[[int], object] | None
+) -> Op[None]:
+    sent = 0
+    for piece in conn.pieces_of(body) if is_text else pieces_of(body):
+        if sent:
             yield Want.FLUSH
-        piece = body[at : at + PIECE]
         conn.send(MessageData(data=piece))
+        sent += len(piece)
         if progress is not None:
-            progress(at + len(piece))
+            progress(sent)
 
 
 def _send_stream(conn: ClientConnection, progress: Callable[[int], object] | None) -> Op[None]:
@@ -220,7 +224,7 @@ def _send_chunks(
     before the last one is answered.
     """
     waiting = 1 if "PIPELINING" in conn.features else 0
-    text = None if message.is_binary else conn.text_writer()
+    text = None if message.is_binary or message.is_text else conn.text_writer()
     body = message.body
     chunk = bytearray()
     sent = 0

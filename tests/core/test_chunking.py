@@ -19,7 +19,7 @@ from smtp_proto import (
     NotOffered,
     State,
 )
-from smtp_proto._body import has_utf8_header
+from smtp_proto._text import has_utf8_header
 from smtp_proto.ops import Delivery, SendResult, Status, noop, send_message
 
 BODY = b"Subject: t\r\n\r\nhello\r\n"

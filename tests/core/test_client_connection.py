@@ -642,6 +642,20 @@ def test_the_size_of_a_large_message_is_that_of_all_its_pieces() -> None:
     assert client_in(State.READY).size_of(body) == len(body) + 4999 + 2
 
 
+@pytest.mark.parametrize("limit", [998, None])
+@pytest.mark.parametrize("line", [b"..", b".text", b"text", b"." + b"x" * 997])
+def test_a_large_message_is_sent_in_pieces_that_are_judged_once(line: bytes, limit: int | None) -> None:
+    body = (line + b"\r\n") * (600_000 // len(line)) + (b"." * 300_000 if limit is None else b"") + b"\r\n"
+    client = pair_in(State.DATA, client=ClientConnection(limits=Limits(text_line=limit))).client
+    assert client.size_of(body) == len(body)
+    pieces = list(client.pieces_of(body))
+    assert b"".join(pieces) == body
+    assert max(map(len, pieces)) <= 262144
+    wire = b"".join([say(client, MessageData(data=piece)) for piece in client.pieces_of(body)])
+    assert b"\r\n" + wire == (b"\r\n" + body).replace(b"\r\n.", b"\r\n..")
+    assert say(client, END) == b".\r\n"
+
+
 # AUTH (RFC 4954)
 
 
