@@ -22,7 +22,7 @@ _P = TypeVar("_P", bound="Path")
 
 _new_str = str.__new__
 _plain, _plain_lines = _grammar.PLAIN_MAILBOX, _grammar.PLAIN_MAILBOXES
-_QUOTED_PAIR = re.compile(r"\\(.)")
+_QUOTED_PAIR = r"\\(.)"
 
 
 class Path(str):
@@ -77,7 +77,7 @@ class Path(str):
     def local_part(self) -> str:
         """The local part with its quotes and backslashes taken off; empty for the null path."""
         local = str(self) if self._at < 0 else self[: self._at]
-        return _QUOTED_PAIR.sub(r"\1", local[1:-1]) if local.startswith('"') else local
+        return re.sub(_QUOTED_PAIR, r"\1", local[1:-1]) if local.startswith('"') else local
 
     @property
     def with_route(self) -> str:
@@ -160,7 +160,7 @@ def xtext_decode(octets: bytes, *, utf8: bool = False) -> str:
     return _grammar.decode(decoded, "an xtext")
 
 
-_EMBEDDED = re.compile(rb"\\x\{([0-9A-Fa-f]{2,6})\}")
+_EMBEDDED = rb"\\x\{([0-9A-Fa-f]{2,6})\}"
 
 
 def utf8_xtext_encode(text: str) -> str:
@@ -180,4 +180,4 @@ def utf8_xtext_decode(octets: bytes) -> str:
             raise LocalProtocolError(f"no character: {match[0]!r}")
         return chr(point).encode("utf-8")
 
-    return _grammar.decode(_EMBEDDED.sub(embedded, octets), "the original recipient")
+    return _grammar.decode(re.sub(_EMBEDDED, embedded, octets), "the original recipient")

@@ -79,7 +79,7 @@ class TextWriter:
     def _regular(self, data: bytes) -> bytes:
         if not self._allow_nul and b"\0" in data:
             raise LocalProtocolError("NUL in the message (RFC 5321 4.5.2, RFC 2045 2.7)")
-        if self._strict and BARE_LINE_END.search(data):
+        if self._strict and re.search(BARE_LINE_END, data):
             raise LocalProtocolError("bare CR or LF in the message (RFC 5321 2.3.8)")
         return normalize_line_ends(data)
 
@@ -265,7 +265,7 @@ class DataReader(BodyReader):
         if self._line_ends is LineEnds.NORMALIZE:
             return normalize_line_ends(content)
         if self._line_ends is LineEnds.STRICT and self.refusal is None:
-            before, *rest = BARE_LINE_END.split(content, 1)
+            before, *rest = re.split(BARE_LINE_END, content, maxsplit=1)
             if rest:
                 self.refuse(_BARE, self.size + len(before))
         return content

@@ -31,8 +31,9 @@ PIECE = 262144
 # the standard library tells so much in one pass.
 _REGULAR = (None, "\r\n")
 
-# Says where the first one is, and is ten times slower: only for what is known to hold one.
-BARE_LINE_END = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+# Says where the first one is, and is ten times slower: only for what is known to hold one. (What few programs
+# need is compiled when it is needed.)
+BARE_LINE_END = rb"\r(?!\n)|(?<!\r)\n"
 
 
 def is_regular(data: bytes) -> bool:
@@ -85,12 +86,12 @@ def pieces_of(text: bytes) -> Iterator[bytes]:
 
 
 # Two line ends, the first of which may end the header's last line, or the message begins with one.
-_END_OF_HEADER = re.compile(rb"(?>\r\n|\r|\n){2}|\A[\r\n]")
+_END_OF_HEADER = rb"(?>\r\n|\r|\n){2}|\A[\r\n]"
 
 
 def has_utf8_header(message: bytes) -> bool:
     """Whether the header of `message` is beyond ASCII, and UTF-8: one that needs SMTPUTF8 (RFC 6532)."""
-    end = _END_OF_HEADER.search(message)
+    end = re.search(_END_OF_HEADER, message)
     header = message[: end.start()] if end else message
     try:
         return not header.isascii() and bool(header.decode("utf-8"))
