@@ -242,6 +242,15 @@ _SUCCESS: Mapping[State, Mapping[type[Command], State]] = {
     state: {kind: _success(state, kind) for kind in row} for state, row in TABLE.items()
 }
 
+# And as both ends ask it after each reply: state -> command -> where the code, or its first digit, leads.
+_ANSWERED: Mapping[State, Mapping[type[Command], Outcomes]] = {
+    state: {
+        kind: {**dict.fromkeys((2, 3, 4, 5), state), **outcomes, 421: State.CLOSED}
+        for kind, outcomes in {**LATE, **row}.items()
+    }
+    for state, row in TABLE.items()
+}
+
 _AFTER_RECIPIENTS = _SUCCESS[_SUCCESS[State.READY][Mail]][Rcpt]
 _AFTER_DATA = _SUCCESS[_AFTER_RECIPIENTS][Data]
 
@@ -264,12 +273,11 @@ class Machine:
 
     def answered(self, kind: type[Command], code: int) -> None:
         """A command of this kind was answered with `code`."""
-        if code == 421:
+        outcomes = _ANSWERED[self.state].get(kind)
+        if outcomes is not None:
+            self.state = outcomes.get(code) or outcomes[code // 100]
+        elif code == 421:
             self.state = State.CLOSED
-            return
-        state = self.state
-        outcomes = TABLE[state].get(kind) or LATE.get(kind, _NO_OUTCOMES)
-        self.state = outcomes.get(code) or outcomes.get(code // 100, state)
 
     def succeed(self, kind: type[Command]) -> None:
         """Take for granted that a command of this kind, which is allowed, was answered well."""
