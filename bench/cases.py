@@ -272,6 +272,7 @@ def footprint_cases() -> dict[str, Case]:
     }
     sizes = {
         "ours": sized("smtp-proto", kind="ours"),
+        "ours, the core": Subject("footprint.size", {"name": "smtp-proto", "mode": "core"}, kind="ours"),
         "aiosmtplib": sized("aiosmtplib", "aiosmtplib"),
         "smtpproto": sized("smtpproto", "smtpproto"),
         "aiosmtpd": sized("aiosmtpd", "aiosmtpd"),

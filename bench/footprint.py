@@ -27,7 +27,7 @@ def cost(statement: str) -> float:
 
 
 def size(job: Job) -> dict[str, float]:
-    """Octets of source of what is installed, and how many distributions it requires."""
+    """Octets of source of what is installed, and how many distributions it requires. `mode`: `core` alone."""
     if job.name == "smtp-proto":
         folders = [
             Path(find_spec(name).submodule_search_locations[0]) for name in ("smtp_proto", "smtp_transports")
@@ -35,6 +35,8 @@ def size(job: Job) -> dict[str, float]:
         paths = [
             path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".css", ".eml")
         ]
+        if job.mode == "core":
+            paths = [path for path in paths if path.parent == folders[0]]
     else:
         paths = [Path(str(file.locate())) for file in files(job.name) or [] if file.suffix == ".py"]
     return {"octets": sum(path.stat().st_size for path in paths), "dependencies": len(required(job.name))}
