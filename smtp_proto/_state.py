@@ -225,6 +225,9 @@ LATE: Row = {
 
 _NO_OUTCOMES: Outcomes = {}
 
+# An Enum member is slow to look up before Python 3.12.
+_CLOSED, _FAILED = State.CLOSED, State.FAILED
+
 
 def _outcomes(state: State, kind: type[Command]) -> Outcomes:
     return TABLE[state].get(kind) or LATE.get(kind) or _NO_OUTCOMES
@@ -264,7 +267,7 @@ class Machine:
     def answered(self, kind: type[Command], code: int) -> None:
         """A command of this kind was answered with `code`."""
         if code == 421:
-            self.state = State.CLOSED
+            self.state = _CLOSED
             return
         state = self.state
         outcomes = TABLE[state].get(kind) or LATE.get(kind, _NO_OUTCOMES)
@@ -294,8 +297,8 @@ class Machine:
 
     def closed(self) -> None:
         """Nothing more will be said."""
-        self.state = State.CLOSED
+        self.state = _CLOSED
 
     def fail(self) -> None:
         """The transport gave up."""
-        self.state = State.FAILED
+        self.state = _FAILED
