@@ -291,9 +291,8 @@ class AsyncServer(_Serving):
         session = Session(conn, peer, stream)
         driver = AsyncDriver(conn, stream, settings.timeouts, settings.clock)
 
-        async def ask(question: Decide) -> object:
-            answer = getattr(self._handler, question.hook)(session, *question.arguments)
-            return await answer if answer is not None and isinstance(answer, Awaitable) else answer
+        def ask(question: Decide) -> object:
+            return getattr(self._handler, question.hook)(session, *question.arguments)
 
         try:
             self._enter(driver)
