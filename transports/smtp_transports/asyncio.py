@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from ._async import AsyncSockets
 from ._asyncio_stream import Stream
+from ._callbacks import CallbackServer
 from ._client import AsyncClient
 from ._opening import stop_listening
 from ._places import INTERNET, Security
@@ -116,6 +117,7 @@ class _Tasks:
 class _Sockets(AsyncSockets):
     clock = staticmethod(time.monotonic)
     tasks = _Tasks
+    server = CallbackServer
 
     def slots(self, count: int) -> asyncio.Semaphore:
         return asyncio.Semaphore(count)
