@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,6 +17,7 @@ from peers import SECONDS
 
 from smtp_proto import Reply
 from smtp_proto.ops import Session
+from smtp_transports._asyncio_deadlines import Deadlines
 from smtp_transports.handlers import Discard
 
 KINDS = ("asyncio", "uvloop")
@@ -201,3 +203,111 @@ def test_a_client_that_is_gone_frees_its_place(loop: Loop) -> None:
             await (await call(there)).quit()
 
     loop.run(scene)
+
+
+class Clock:
+    """As much of a loop as deadlines need; its time is what it is set to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[Timer] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        self.timers.append(Timer(self.timers, when, callback))
+        return self.timers[-1]
+
+    def go_on(self, now: float) -> None:
+        self.now = now
+        for timer in [timer for timer in self.timers if timer.when <= now]:
+            timer.cancel()
+            timer.callback()
+
+
+class Timer:
+    def __init__(self, timers: list[Timer], when: float, callback: Callable[[], None]) -> None:
+        self.timers, self.when, self.callback = timers, when, callback
+
+    def cancel(self) -> None:
+        self.timers.remove(self)
+
+
+class Waiter:
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def time_is_up(self) -> None:
+        self.calls += 1
+
+
+def test_one_timer_serves_all_deadlines_each_in_its_time() -> None:
+    clock: Any = Clock()
+    deadlines = Deadlines(clock)
+    first, second, third = Waiter(), Waiter(), Waiter()
+    deadlines.expect(first, 300)
+    deadlines.expect(second, 200)  # sooner
+    deadlines.expect(third, 250)
+    assert [timer.when for timer in clock.timers] == [200]
+    clock.go_on(100)
+    deadlines.expect(second, 200)  # again, and later
+    deadlines.expect(third, None)
+    clock.go_on(200)  # what the timer was set for is no more
+    assert (first.calls, second.calls) == (0, 0)
+    clock.go_on(300)
+    assert first.calls == 1
+    assert second.calls == 1
+    assert third.calls == 0
+    assert not clock.timers
+
+
+def test_no_timer_is_left_when_nobody_waits() -> None:
+    clock: Any = Clock()
+    deadlines = Deadlines(clock)
+    waiters = [Waiter(), Waiter()]
+    for waiter in waiters:
+        deadlines.expect(waiter, 300)
+    deadlines.forget(waiters[0])
+    assert len(clock.timers) == 1
+    deadlines.forget(waiters[1])
+    deadlines.forget(waiters[1])
+    assert not clock.timers
+
+
+def test_many_deadlines_are_not_looked_at_too_often() -> None:
+    clock: Any = Clock()
+    deadlines = Deadlines(clock)
+    count = 10_000
+    waiters = [Waiter() for _ in range(count)]
+    for number, waiter in enumerate(waiters):
+        clock.now = number * 1e-6
+        deadlines.expect(waiter, 300)
+    looks = 0
+    while clock.timers:
+        clock.go_on(clock.timers[0].when)
+        looks += 1
+    assert all(waiter.calls == 1 for waiter in waiters)
+    assert looks < 10
+    assert clock.now < 301
+
+
+def test_who_asks_again_when_the_time_is_up_is_not_forgotten() -> None:
+    clock: Any = Clock()
+    deadlines = Deadlines(clock)
+    waiter = Waiter()
+
+    class Insisting(Waiter):
+        def time_is_up(self) -> None:
+            super().time_is_up()
+            if self.calls < 3:
+                deadlines.expect(self, 0.5)
+
+    insisting = Insisting()
+    deadlines.expect(insisting, 1)
+    deadlines.expect(waiter, 1)
+    for now in (1, 1.5, 2, 3):
+        clock.go_on(now)
+    assert insisting.calls == 3
+    assert waiter.calls == 1
+    assert not clock.timers

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ._asyncio_deadlines import Deadlines
 from ._callbacks import Listener
 from ._places import Security
 
@@ -33,9 +34,10 @@ class Stream(asyncio.BufferedProtocol):
     _transport: Any
     _plain: Any  # the transport below TLS
 
-    def __init__(self, security: Security) -> None:
+    def __init__(self, security: Security, deadlines: Deadlines | None = None) -> None:
         self._security = security
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._loop) if deadlines is None else deadlines
         self._buffer = _buffer(self._loop)
         self._data = b""  # read ahead; reading is paused then
         self._has_spoken = False  # what is read ahead before that is the handshake's
@@ -44,10 +46,9 @@ class Stream(asyncio.BufferedProtocol):
         self._listener: Listener | None = None
         self._is_deaf = False  # the peer has ended TLS: the transport drops what is sent
         self._lost: Exception | None = None
-        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._is_closed = False
+        self._closing: asyncio.Future[None] | None = None  # of who waits for that
         self._waiter: asyncio.Future[None] | None = None
-        self._deadline: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def sock(self) -> Any:
@@ -91,7 +92,7 @@ class Stream(asyncio.BufferedProtocol):
 
     def expect(self, timeout: float | None) -> None:
         """Let octets be there in so many seconds from now."""
-        self._set_deadline(timeout)
+        self._deadlines.expect(self, timeout)
 
     def write(self, data: bytes) -> None:
         """Send `data` if that can be done at once, and the rest of it later."""
@@ -138,16 +139,21 @@ class Stream(asyncio.BufferedProtocol):
             return
         if not self._plain.get_write_buffer_size() or self.is_full:
             self.hang_up()
-            if not self._closed.done():
-                await self._closed  # the loop says so when it turns
+            await self._end()  # the loop says so when it turns
             return
         self._transport.close()
         try:
-            await asyncio.wait_for(asyncio.shield(self._closed), _LINGER)
-        except TimeoutError:
-            pass
+            await asyncio.wait([self._end()], timeout=_LINGER)
         finally:
             self.hang_up()
+
+    def _end(self) -> asyncio.Future[None]:
+        """What is done when the connection is gone."""
+        if self._closing is None:
+            self._closing = self._loop.create_future()
+            if self._is_closed:
+                self._closing.set_result(None)
+        return self._closing
 
     def stop_receiving(self) -> None:
         """Read no more: who waits here gets `b""`."""
@@ -157,7 +163,7 @@ class Stream(asyncio.BufferedProtocol):
     def hang_up(self) -> None:
         """End the conversation: who waits here is woken, and has to close."""
         self._lost = self._lost or ConnectionAbortedError("the connection was closed")
-        if not self._closed.done():
+        if not self._is_closed:
             self._plain.abort()
         self.stop_receiving()
 
@@ -183,36 +189,16 @@ class Stream(asyncio.BufferedProtocol):
             raise ConnectionResetError("the peer has ended TLS")
 
     def _next(self, timeout: float | None) -> asyncio.Future[None]:
-        """What is done when anything happens. One timer serves all waits: most are over long before it
-        fires.
-        """
+        """What is done when anything happens."""
         self._waiter = self._loop.create_future()
-        self._set_deadline(timeout)
+        self._deadlines.expect(self, timeout)
         return self._waiter
 
-    def _set_deadline(self, timeout: float | None) -> None:
-        if timeout is None:
-            self._deadline = None
-            return
-        self._deadline = self._loop.time() + timeout
-        if self._timer is None or self._timer.when() > self._deadline:
-            self._set_timer(self._deadline)
-
-    def _set_timer(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        is_awaited = self._listener is not None or (self._waiter is not None and not self._waiter.done())
-        if self._deadline is None or not is_awaited:
-            return
-        if self._deadline > self._loop.time():
-            self._set_timer(self._deadline)
-        elif self._listener is not None:
+    def time_is_up(self) -> None:
+        """Nothing has happened."""
+        if self._listener is not None:
             self._listener.hear_no_more(TimeoutError())
-        elif self._waiter is not None:
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(TimeoutError())
             self._waiter = None  # the error has a traceback, which leads here again
 
@@ -276,8 +262,8 @@ class Stream(asyncio.BufferedProtocol):
             self._read_last_words()
         self._lost = self._lost or exc or (None if self._ended else ConnectionResetError("connection lost"))
         self._lost = self._lost or ConnectionAbortedError("the connection was closed")
-        if self._timer is not None:
-            self._timer.cancel()
-        if not self._closed.done():
-            self._closed.set_result(None)
+        self._deadlines.forget(self)
+        self._is_closed = True
+        if self._closing is not None and not self._closing.done():
+            self._closing.set_result(None)
         self.stop_receiving()
