@@ -22,7 +22,10 @@ FOLDER = Path(smtp_transports.__file__).parent
 
 # The loops and what adapters share, and what binds them to one way of moving octets; those that are not
 # written yet come under the law when they are.
-LOOPS = ["_run.py", "_stream.py", "_opening.py", "_server.py", "_sockets.py", "_async.py"]
+LOOPS = [
+    *["_stream.py", "_driving.py", "_run.py", "_callbacks.py", "_server.py"],
+    *["_opening.py", "_sockets.py", "_async.py", "_asyncio_deadlines.py"],
+]
 ADAPTERS = ["blocking.py", "asyncio.py", "_asyncio_stream.py", "trio.py", "gevent.py"]
 LAWFUL = [name for name in (*LOOPS, *ADAPTERS) if (FOLDER / name).exists()]
 

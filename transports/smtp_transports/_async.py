@@ -64,6 +64,8 @@ class Connecting:
 class AsyncSockets:
     """A library of sockets, TLS and tasks; its `connect` and `serve` are what an adapter offers."""
 
+    server: Any = AsyncServer
+
     def clock(self) -> float:
         """Seconds on the library's clock."""
         raise NotImplementedError
@@ -226,4 +228,5 @@ class AsyncSockets:
             sock.setblocking(False)
             return [self.listener(sock, Security(context, server_side=True))]
 
-        return AsyncServer(handler, listen, self.tasks(), self.slots(max_sessions), settings)
+        server: AsyncServer = self.server(handler, listen, self.tasks(), self.slots(max_sessions), settings)
+        return server

@@ -7,6 +7,8 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ._asyncio_deadlines import Deadlines
+from ._callbacks import Listener
 from ._places import Security
 
 _READ = 65536
@@ -32,20 +34,21 @@ class Stream(asyncio.BufferedProtocol):
     _transport: Any
     _plain: Any  # the transport below TLS
 
-    def __init__(self, security: Security) -> None:
+    def __init__(self, security: Security, deadlines: Deadlines | None = None) -> None:
         self._security = security
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._loop) if deadlines is None else deadlines
         self._buffer = _buffer(self._loop)
         self._data = b""  # read ahead; reading is paused then
         self._has_spoken = False  # what is read ahead before that is the handshake's
         self._ended = False  # no octets will come any more
-        self._full = False  # the transport wants no octets now
+        self.is_full = False  # the transport wants no octets now
+        self._listener: Listener | None = None
         self._is_deaf = False  # the peer has ended TLS: the transport drops what is sent
         self._lost: Exception | None = None
-        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._is_closed = False
+        self._closing: asyncio.Future[None] | None = None  # of who waits for that
         self._waiter: asyncio.Future[None] | None = None
-        self._deadline: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def sock(self) -> Any:
@@ -64,7 +67,7 @@ class Stream(asyncio.BufferedProtocol):
         self._has_spoken = True
         self._transport.write(data)
         # A transport that failed to write says so later, when the loop turns.
-        while (self._full or self._plain.is_closing()) and self._lost is None:
+        while (self.is_full or self._plain.is_closing()) and self._lost is None:
             await self._next(timeout)
         if self._lost is not None or self._is_deaf:
             self._check_hearing()
@@ -78,6 +81,22 @@ class Stream(asyncio.BufferedProtocol):
         if not data and self._lost is not None:
             raise self._lost
         return data
+
+    def listen(self, listener: Listener | None) -> None:
+        """Call `listener` from now on, or nobody any more. Then nobody may wait for octets."""
+        self._listener = listener
+        if listener is not None:
+            self._transport.resume_reading()
+            if self._data or self._ended or self._lost is not None:
+                self._loop.call_soon(self._catch_up)
+
+    def expect(self, timeout: float | None) -> None:
+        """Let octets be there in so many seconds from now."""
+        self._deadlines.expect(self, timeout)
+
+    def write(self, data: bytes) -> None:
+        """Send `data` if that can be done at once, and the rest of it later."""
+        self._transport.write(data)
 
     async def start_tls(self, timeout: float | None) -> None:
         """Do the handshake."""
@@ -118,20 +137,26 @@ class Stream(asyncio.BufferedProtocol):
             self.hang_up()
             await asyncio.sleep(0)
             return
-        if not self._plain.get_write_buffer_size() or self._full:
+        if not self._plain.get_write_buffer_size() or self.is_full:
             self.hang_up()
-            if not self._closed.done():
+            if not self._is_closed:
                 await asyncio.sleep(0)  # the loop says so when it turns, uvloop somewhat later
-            if not self._closed.done():
-                await self._closed
+            if not self._is_closed:
+                await self._end()
             return
         self._transport.close()
         try:
-            await asyncio.wait_for(asyncio.shield(self._closed), _LINGER)
-        except TimeoutError:
-            pass
+            await asyncio.wait([self._end()], timeout=_LINGER)
         finally:
             self.hang_up()
+
+    def _end(self) -> asyncio.Future[None]:
+        """What is done when the connection is gone."""
+        if self._closing is None:
+            self._closing = self._loop.create_future()
+            if self._is_closed:
+                self._closing.set_result(None)
+        return self._closing
 
     def stop_receiving(self) -> None:
         """Read no more: who waits here gets `b""`."""
@@ -141,7 +166,7 @@ class Stream(asyncio.BufferedProtocol):
     def hang_up(self) -> None:
         """End the conversation: who waits here is woken, and has to close."""
         self._lost = self._lost or ConnectionAbortedError("the connection was closed")
-        if not self._closed.done():
+        if not self._is_closed:
             self._plain.abort()
         self.stop_receiving()
 
@@ -167,36 +192,34 @@ class Stream(asyncio.BufferedProtocol):
             raise ConnectionResetError("the peer has ended TLS")
 
     def _next(self, timeout: float | None) -> asyncio.Future[None]:
-        """What is done when anything happens. One timer serves all waits: most are over long before it
-        fires.
-        """
+        """What is done when anything happens."""
         self._waiter = self._loop.create_future()
-        if timeout is not None:
-            self._deadline = self._loop.time() + timeout
-            if self._timer is None or self._timer.when() > self._deadline:
-                self._set_timer(self._deadline)
-        else:
-            self._deadline = None
+        self._deadlines.expect(self, timeout)
         return self._waiter
 
-    def _set_timer(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._tick)
-
-    def _tick(self) -> None:
-        self._timer = None
-        if self._deadline is None or self._waiter is None or self._waiter.done():
-            return
-        if self._deadline <= self._loop.time():
+    def time_is_up(self) -> None:
+        """Nothing has happened."""
+        if self._listener is not None:
+            self._listener.hear_no_more(TimeoutError())
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(TimeoutError())
             self._waiter = None  # the error has a traceback, which leads here again
-        else:
-            self._set_timer(self._deadline)
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self._listener is not None:
+            self._catch_up()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _catch_up(self) -> None:
+        """Tell who listens what was not told yet."""
+        if self._listener is not None and self._lost is not None:
+            self._listener.hear_no_more(self._lost)
+        if self._listener is not None and self._data:
+            data, self._data = self._data, b""
+            self._listener.hear(data)
+        if self._listener is not None and self._ended:
+            self._listener.hear(b"")
 
     # What the loop calls
 
@@ -213,7 +236,11 @@ class Stream(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """They are there."""
-        if self._transport is not None and (self._data or self._waiter is None or self._waiter.done()):
+        if self._listener is not None and not self._data:
+            self._listener.hear(bytes(self._buffer[:nbytes]))
+            return
+        is_awaited = self._listener is not None or (self._waiter is not None and not self._waiter.done())
+        if self._transport is not None and (self._data or not is_awaited):
             self._transport.pause_reading()
         self._data += self._buffer[:nbytes]
         self._wake()
@@ -226,11 +253,11 @@ class Stream(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The transport holds octets."""
-        self._full = True
+        self.is_full = True
 
     def resume_writing(self) -> None:
         """It holds none any more."""
-        self._full = False
+        self.is_full = False
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -239,8 +266,8 @@ class Stream(asyncio.BufferedProtocol):
             self._read_last_words()
         self._lost = self._lost or exc or (None if self._ended else ConnectionResetError("connection lost"))
         self._lost = self._lost or ConnectionAbortedError("the connection was closed")
-        if self._timer is not None:
-            self._timer.cancel()
-        if not self._closed.done():
-            self._closed.set_result(None)
+        self._deadlines.forget(self)
+        self._is_closed = True
+        if self._closing is not None and not self._closing.done():
+            self._closing.set_result(None)
         self.stop_receiving()

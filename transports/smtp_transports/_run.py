@@ -7,100 +7,26 @@ begins: a peer that sends an octet a second does not extend it.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from smtp_proto import (
     NEED_DATA,
-    ClientConnection,
-    ConnectionLost,
     LocalProtocolError,
     ProxyHeader,
     ProxyReader,
-    RemoteProtocolError,
-    ServerConnection,
-    TimedOut,
-    Timer,
 )
-from smtp_proto.ops import Decide, NextChunk, NextToken, Op, Stopping, Want
+from smtp_proto.ops import Decide, Op, Want
 
-from ._stream import AsyncStream, Stream, Timeouts
+from ._driving import EVENT, Driving
+from ._stream import AsyncStream, Stream
 
 _T = TypeVar("_T")
 
-_NONE: Mapping[Timer, float | None] = {}
 _READ = 65536
-_EVENT = Want.EVENT  # an Enum member is slow to look up before Python 3.12
 
 
-class _Driving:
-    """What both loops know, and what they do without waiting."""
-
-    def __init__(
-        self,
-        conn: ClientConnection | ServerConnection,
-        stream: Any,
-        timeouts: Timeouts = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.conn = conn
-        self.stream = stream
-        # Seconds for every timer, or for some of them.
-        self._always: float | None = None
-        self._for_some = _NONE
-        if isinstance(timeouts, int | float):
-            self._always = float(timeouts)
-        elif timeouts is not None:
-            self._for_some = timeouts
-        self._clock = clock
-        self._busy = False
-        self._mute = False  # sending failed; what the peer said may still be read
-        self._stopping = False
-
-    def stop(self) -> None:
-        """End the session of a server with the next wait outside of a transaction, one under way included."""
-        self._stopping = True
-        if self.conn.mail is None:
-            self.stream.stop_receiving()
-
-    def _check_end(self, data: bytes) -> None:
-        if not data:
-            raise Stopping
-
-    def _receive_header(self, reader: ProxyReader, data: bytes) -> None:
-        try:
-            reader.receive_data(data)
-        except RemoteProtocolError as exc:
-            raise ConnectionLost(str(exc)) from exc
-
-    def _check_stop(self) -> None:
-        if self._stopping and self.conn.mail is None:
-            raise Stopping
-
-    def _lost(self, failure: str, exc: OSError) -> ConnectionLost:
-        """What the network does wrong, as one of our errors."""
-        if isinstance(exc, TimeoutError):
-            return self._timed_out()
-        return ConnectionLost(f"{failure}: {str(exc) or type(exc).__name__}")
-
-    def _unsent(self, exc: OSError) -> ConnectionLost:
-        lost = self._lost("sending failed", exc)
-        self._mute = True
-        lost.sending = not isinstance(lost, TimedOut)
-        return lost
-
-    def _timed_out(self) -> TimedOut:
-        return TimedOut(self.conn.timer, self._seconds() or 0)
-
-    def _seconds(self) -> float | None:
-        if self._always is not None:
-            return self._always
-        timer = self.conn.timer
-        return self._for_some.get(timer, timer.seconds)
-
-
-class Driver(_Driving):
+class Driver(Driving):
     """Runs operations on one connection over one stream, one at a time.
 
     `conn`: the connection. `stream`: what its octets go through. `timeouts`: seconds for every wait, or some
@@ -133,7 +59,7 @@ class Driver(_Driving):
         """The handshake of TLS from the start."""
         self._guard("the TLS handshake failed", self.stream.start_tls, self._seconds())
 
-    def run(self, op: Op[_T], ask: Callable[[Any], object] | None = None) -> _T:
+    def run(self, op: Op[_T], ask: Callable[[Any], Any] | None = None) -> _T:
         """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`,
         `NextToken`).
 
@@ -143,37 +69,22 @@ class Driver(_Driving):
         if self._busy:
             raise LocalProtocolError("another operation is using this connection")
         self._busy = True
-        conn = self.conn
         answer: object = None
         thrown: Exception | None = None
         try:
-            while True:
+            while (want := self._advance(op, ask, answer, thrown)) is not None:
                 try:
-                    want = op.send(answer) if thrown is None else op.throw(thrown)
-                except StopIteration as stop:
-                    result: _T = stop.value
-                    break
-                except Exception:
-                    if thrown is not None:
-                        conn.fail()
-                    raise
-                try:
-                    if want is _EVENT:
-                        if (answer := conn.next_event()) is NEED_DATA:
-                            answer = self._wait()
-                    elif type(want) is Decide and ask is not None:
-                        answer = ask(want)
-                    else:
-                        answer = self._fulfil(want, ask)
+                    answer = self._wait() if want is EVENT else self._fulfil(want, ask)
                     thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
             self._say_last()
+            result: _T = self._take_result()
             return result
         except Exception:
             raise
         except BaseException:  # an interrupt: nobody knows what was said and read
-            conn.fail()
+            self.conn.fail()
             self.stream.close()
             raise
         finally:
@@ -188,9 +99,9 @@ class Driver(_Driving):
             self.conn.fail()
             raise
 
-    def _fulfil(
-        self, want: Want | NextChunk | NextToken | Decide, ask: Callable[[Any], object] | None
-    ) -> object:
+    def _fulfil(self, want: Any, ask: Callable[[Any], Any] | None) -> object:
+        if self._is_awaited(want):
+            return want
         if not isinstance(want, Decide):
             self._flush()
         if want is Want.TLS:
@@ -245,7 +156,7 @@ class Driver(_Driving):
             raise self._lost(failure, exc) from exc
 
 
-class AsyncDriver(_Driving):
+class AsyncDriver(Driving):
     """Runs operations on one connection over one stream, one at a time.
 
     `conn`: the connection. `stream`: what its octets go through. `timeouts`: seconds for every wait, or some
@@ -253,6 +164,7 @@ class AsyncDriver(_Driving):
     """
 
     stream: AsyncStream
+    _awaited = Awaitable
 
     async def send_proxy(self, header: ProxyHeader) -> None:
         """Say whose connection this is, before all else."""
@@ -278,9 +190,9 @@ class AsyncDriver(_Driving):
         """The handshake of TLS from the start."""
         await self._guard("the TLS handshake failed", self.stream.start_tls, self._seconds())
 
-    async def run(self, op: Op[_T], ask: Callable[[Any], Awaitable[object]] | None = None) -> _T:
+    async def run(self, op: Op[_T], ask: Callable[[Any], Any] | None = None) -> _T:
         """Drive `op` to its end; its result. `ask` answers its questions (`Decide`, `NextChunk`,
-        `NextToken`).
+        `NextToken`), and its answers may have to be awaited: to the last two they must.
 
         Raises `LocalProtocolError` if another operation is running, `ConnectionLost` when the network fails,
         `TimedOut` when the peer is silent for too long, and what the operation raises.
@@ -288,37 +200,22 @@ class AsyncDriver(_Driving):
         if self._busy:
             raise LocalProtocolError("another operation is using this connection")
         self._busy = True
-        conn = self.conn
         answer: object = None
         thrown: Exception | None = None
         try:
-            while True:
+            while (want := self._advance(op, ask, answer, thrown)) is not None:
                 try:
-                    want = op.send(answer) if thrown is None else op.throw(thrown)
-                except StopIteration as stop:
-                    result: _T = stop.value
-                    break
-                except Exception:
-                    if thrown is not None:
-                        conn.fail()
-                    raise
-                try:
-                    if want is _EVENT:
-                        if (answer := conn.next_event()) is NEED_DATA:
-                            answer = await self._wait()
-                    elif type(want) is Decide and ask is not None:
-                        answer = await ask(want)
-                    else:
-                        answer = await self._fulfil(want, ask)
+                    answer = await self._wait() if want is EVENT else await self._fulfil(want, ask)
                     thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
             await self._say_last()
+            result: _T = self._take_result()
             return result
         except Exception:
             raise
         except BaseException:  # an interrupt: nobody knows what was said and read
-            conn.fail()
+            self.conn.fail()
             await self.stream.close()
             raise
         finally:
@@ -333,9 +230,9 @@ class AsyncDriver(_Driving):
             self.conn.fail()
             raise
 
-    async def _fulfil(
-        self, want: Want | NextChunk | NextToken | Decide, ask: Callable[[Any], Awaitable[object]] | None
-    ) -> object:
+    async def _fulfil(self, want: Any, ask: Callable[[Any], Any] | None) -> object:
+        if self._is_awaited(want):
+            return await want
         if not isinstance(want, Decide):
             await self._flush()
         if want is Want.TLS:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from smtp_proto import ConnectionLost, Features, ServerConnection
-from smtp_proto.ops import DEFAULT_OFFER, Decide, Session, serve, turn_away
+from smtp_proto.ops import DEFAULT_OFFER, Decide, Op, Session, serve, turn_away
 
 from ._run import AsyncDriver, Driver
 from ._stream import AsyncStream, Stream, Timeouts
@@ -152,6 +152,21 @@ class _Serving:
             self._from[host] += 1
             return most is not None and self._from[host] > most
 
+    def _dialogue(self, session: Session, too_many: bool) -> Op[None]:
+        settings = self._settings
+        if too_many:
+            return turn_away(session.conn, domain=settings.domain)
+        return serve(
+            session.conn,
+            session,
+            domain=settings.domain,
+            offer=settings.offer,
+            starttls=settings.starttls,
+            require_tls=settings.require_tls,
+            authenticator=settings.auth.authenticator(session) if settings.auth else None,
+            require_auth=settings.auth is not None and settings.auth.required,
+        )
+
     def _leave(self, driver: Driver | AsyncDriver) -> None:
         host = self._sessions.pop(driver)
         if host is None:
@@ -192,7 +207,7 @@ class Server(_Serving):
                 self._slots.release()
                 if self._closing:
                     return
-                _log("cannot take a connection", exc)
+                log("cannot take a connection", exc)
                 self._threads.pause(_PAUSE)
 
     def _serve(self, stream: ServerStream, peer: Any) -> None:
@@ -212,14 +227,11 @@ class Server(_Serving):
             too_many = self._is_one_too_many(driver, session.peer)
             if conn.tls:
                 driver.start_tls()
-            if too_many:
-                driver.run(turn_away(conn, domain=settings.domain))
-            else:
-                driver.run(_dialogue(conn, session, settings), ask)
+            driver.run(self._dialogue(session, too_many), ask)
         except ConnectionLost:
             pass  # the client is gone, and the handler was told
         except Exception as exc:  # of a handler, where the client can be told nothing any more
-            _log("a session failed", exc)
+            log("a session failed", exc)
         finally:
             self._leave(driver)
             stream.close()
@@ -277,13 +289,16 @@ class AsyncServer(_Serving):
             stream: AsyncServerStream | None = None
             try:
                 stream, peer = await listener.accept()
-                self._tasks.start(partial(self._serve, stream, peer))
+                self._begin(stream, peer)
             except OSError as exc:
                 self._slots.release()
                 if self._closing:
                     return
-                _log("cannot take a connection", exc)
+                log("cannot take a connection", exc)
                 await self._tasks.pause(_PAUSE)
+
+    def _begin(self, stream: AsyncServerStream, peer: Any) -> None:
+        self._tasks.start(partial(self._serve, stream, peer))
 
     async def _serve(self, stream: AsyncServerStream, peer: Any) -> None:
         settings = self._settings
@@ -291,9 +306,8 @@ class AsyncServer(_Serving):
         session = Session(conn, peer, stream)
         driver = AsyncDriver(conn, stream, settings.timeouts, settings.clock)
 
-        async def ask(question: Decide) -> object:
-            answer = getattr(self._handler, question.hook)(session, *question.arguments)
-            return await answer if answer is not None and isinstance(answer, Awaitable) else answer
+        def ask(question: Decide) -> object:
+            return getattr(self._handler, question.hook)(session, *question.arguments)
 
         try:
             self._enter(driver)
@@ -303,14 +317,11 @@ class AsyncServer(_Serving):
             too_many = self._is_one_too_many(driver, session.peer)
             if conn.tls:
                 await driver.start_tls()
-            if too_many:
-                await driver.run(turn_away(conn, domain=settings.domain))
-            else:
-                await driver.run(_dialogue(conn, session, settings), ask)
+            await driver.run(self._dialogue(session, too_many), ask)
         except ConnectionLost:
             pass  # the client is gone, and the handler was told
         except Exception as exc:  # of a handler, where the client can be told nothing any more
-            _log("a session failed", exc)
+            log("a session failed", exc)
         finally:
             self._leave(driver)
             await stream.close()
@@ -357,20 +368,7 @@ def _host(peer: Any) -> object:
     return peer[0] if isinstance(peer, tuple) else None
 
 
-def _log(message: str, exc: Exception) -> None:
+def log(message: str, exc: BaseException) -> None:
     import logging  # a tenth of what it costs to import a client
 
     logging.getLogger("smtp_transports").error(message, exc_info=exc)
-
-
-def _dialogue(conn: ServerConnection, session: Session, settings: Settings) -> Any:
-    return serve(
-        conn,
-        session,
-        domain=settings.domain,
-        offer=settings.offer,
-        starttls=settings.starttls,
-        require_tls=settings.require_tls,
-        authenticator=settings.auth.authenticator(session) if settings.auth else None,
-        require_auth=settings.auth is not None and settings.auth.required,
-    )

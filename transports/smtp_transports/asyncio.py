@@ -17,7 +17,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from ._async import AsyncSockets
+from ._asyncio_deadlines import Deadlines
 from ._asyncio_stream import Stream
+from ._callbacks import CallbackServer
 from ._client import AsyncClient
 from ._opening import address_at, stop_listening
 from ._places import INTERNET, Security
@@ -36,18 +38,19 @@ class _Listener:
     def __init__(self, sock: socket.socket, security: Security) -> None:
         self._sock = sock
         self._security = security
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._loop)
         self._accepting: asyncio.Task[Any] | None = None
         self._is_closed = False
         self.address = sock.getsockname()
 
     async def accept(self) -> tuple[Stream, Any]:
         """Wait for the next client."""
-        loop = asyncio.get_running_loop()
         if self._is_closed:
             raise OSError("the listener is closed")
-        self._accepting = asyncio.current_task()
+        self._accepting = asyncio.current_task(self._loop)
         try:
-            sock, peer = await loop.sock_accept(self._sock)
+            sock, peer = await self._loop.sock_accept(self._sock)
         except asyncio.CancelledError:
             if not self._is_closed:
                 raise
@@ -55,11 +58,14 @@ class _Listener:
         finally:
             self._accepting = None
         try:
-            _, stream = await loop.connect_accepted_socket(lambda: Stream(self._security), sock)
+            _, stream = await self._loop.connect_accepted_socket(self._stream, sock)
         except BaseException:
             sock.close()
             raise
         return stream, peer
+
+    def _stream(self) -> Stream:
+        return Stream(self._security, self._deadlines)
 
     def close(self) -> None:
         """Stop listening; `accept` raises."""
@@ -69,7 +75,7 @@ class _Listener:
                 self._accepting.cancel()
                 with contextlib.suppress(NotImplementedError):  # of Windows
                     # A client may be there already; nobody may look at the socket any more.
-                    asyncio.get_running_loop().remove_reader(self._sock)
+                    self._loop.remove_reader(self._sock)
             stop_listening(self._sock, self.address)
 
 
@@ -115,6 +121,7 @@ class _Tasks:
 class _Sockets(AsyncSockets):
     clock = staticmethod(time.monotonic)
     tasks = _Tasks
+    server = CallbackServer
 
     def slots(self, count: int) -> asyncio.Semaphore:
         return asyncio.Semaphore(count)
