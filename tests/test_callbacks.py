@@ -1,5 +1,5 @@
-"""The promise of the asyncio server: a session has a task only once it has to wait for something else than
-its client, and what it answers is the same then.
+"""The promises of asyncio: a server's session has a task only once it has to wait for something else than its
+client, and what it answers is the same then; a client's operation goes on while its task sleeps.
 """
 
 from __future__ import annotations
@@ -201,6 +201,71 @@ def test_a_client_that_is_gone_frees_its_place(loop: Loop) -> None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 client.writer.close()
             await (await call(there)).quit()
+
+    loop.run(scene)
+
+
+class Odd(Exception):
+    """What a program of its own raises."""
+
+
+MESSAGE = b"Subject: hi\r\n\r\nhi\r\n"
+WHO: ContextVar[str] = ContextVar("who")
+
+
+def test_what_an_operation_calls_finds_the_context_of_its_task(loop: Loop) -> None:
+    async def scene() -> None:
+        async with loop.serving(Discard(), "tcp") as (_, there), loop.connect(**there) as client:
+            seen = []
+
+            def progress(octets: int) -> None:
+                seen.append((octets, WHO.get("nobody")))
+
+            for who in ("ann", "bob"):
+                WHO.set(who)
+                await client.send_message(
+                    "a@b.example", ["c@d.example"], MESSAGE, transfer="data", progress=progress
+                )
+            assert seen == [(len(MESSAGE), "ann"), (len(MESSAGE), "bob")]
+
+    loop.run(scene)
+
+
+def test_what_is_raised_in_an_operation_comes_to_who_waits_for_it(loop: Loop) -> None:
+    def progress(octets: int) -> None:
+        raise Odd
+
+    async def scene() -> None:
+        async with loop.serving(Discard(), "tcp") as (_, there), loop.connect(**there) as client:
+            with pytest.raises(Odd):
+                await client.send_message(
+                    "a@b.example", ["c@d.example"], MESSAGE, transfer="data", progress=progress
+                )
+            assert not client.conn.is_usable
+
+    loop.run(scene)
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_an_operation_may_be_cancelled_by_what_it_calls(loop: Loop, raises: bool) -> None:
+    async def scene() -> None:
+        async with loop.serving(Discard(), "tcp") as (server, there), loop.connect(**there) as client:
+            task: Any = None
+
+            def progress(octets: int) -> None:
+                task.cancel()
+                if raises:
+                    raise Odd
+
+            task = asyncio.create_task(
+                client.send_message(
+                    "a@b.example", ["c@d.example"], MESSAGE, transfer="data", progress=progress
+                )
+            )
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not client.conn.is_usable
+            await loop.until(lambda: not server.sessions)
 
     loop.run(scene)
 

@@ -5,32 +5,22 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
 
+from ._asyncio_buffers import buffer_of
 from ._asyncio_deadlines import Deadlines
-from ._callbacks import Listener
+from ._calling import CalledDriver, Listener
 from ._places import Security
 
-_READ = 65536
 # A transport that holds so many octets is full: what was sent is the system's. (TLS never drains with 0.)
 _HELD = 1
 # Seconds that closing gives to octets on their way.
 _LINGER = 5.0
 
-# One for all connections of a loop: what it holds is taken out before the loop turns again.
-_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
-
-
-def _buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
-    buffer = _buffers.get(loop)
-    if buffer is None:
-        buffer = _buffers[loop] = memoryview(bytearray(_READ))
-    return buffer
-
 
 class Stream(asyncio.BufferedProtocol):
     """A connection as a stream. It reads ahead one piece at most, and no piece across the start of TLS."""
 
+    driver = CalledDriver
     _transport: Any
     _plain: Any  # the transport below TLS
 
@@ -38,7 +28,7 @@ class Stream(asyncio.BufferedProtocol):
         self._security = security
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._loop) if deadlines is None else deadlines
-        self._buffer = _buffer(self._loop)
+        self._buffer = buffer_of(self._loop)
         self._data = b""  # read ahead; reading is paused then
         self._has_spoken = False  # what is read ahead before that is the handshake's
         self._ended = False  # no octets will come any more
@@ -97,10 +87,12 @@ class Stream(asyncio.BufferedProtocol):
     def write(self, data: bytes) -> None:
         """Send `data` if that can be done at once, and the rest of it later."""
         self._transport.write(data)
+        if self._plain.is_closing():  # it failed, which is said when the loop turns
+            self.is_full = True
 
     async def start_tls(self, timeout: float | None) -> None:
         """Do the handshake."""
-        self._check()
+        self._check_hearing()
         context, server_side, name = self._security.check(), *self._security[1:]
         self._plain.pause_reading()
         early, self._data = self._data, b""
@@ -180,14 +172,11 @@ class Stream(asyncio.BufferedProtocol):
         """Writing has failed: asyncio will read no more, but the peer may have said why."""
         with suppress(OSError), self.sock.dup() as sock:
             sock.setblocking(False)
-            self._data += sock.recv(_READ)
-
-    def _check(self) -> None:
-        if self._lost is not None:
-            raise self._lost
+            self._data += sock.recv(len(self._buffer))
 
     def _check_hearing(self) -> None:
-        self._check()
+        if self._lost is not None:
+            raise self._lost
         if self._is_deaf:
             raise ConnectionResetError("the peer has ended TLS")
 
@@ -213,11 +202,11 @@ class Stream(asyncio.BufferedProtocol):
 
     def _catch_up(self) -> None:
         """Tell who listens what was not told yet."""
-        if self._listener is not None and self._lost is not None:
-            self._listener.hear_no_more(self._lost)
         if self._listener is not None and self._data:
             data, self._data = self._data, b""
             self._listener.hear(data)
+        if self._listener is not None and self._lost is not None:
+            self._listener.hear_no_more(self._lost)
         if self._listener is not None and self._ended:
             self._listener.hear(b"")
 

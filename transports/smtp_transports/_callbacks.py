@@ -13,39 +13,16 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Protocol, cast
 
-from smtp_proto import NEED_DATA, ConnectionLost, ServerConnection
+from smtp_proto import ConnectionLost, ServerConnection
 from smtp_proto.ops import Op, Session
 
+from ._calling import Called, CallingStream
 from ._driving import EVENT
-from ._run import AsyncDriver
 from ._server import AsyncServer, AsyncServerStream, log
 
 
-class Listener(Protocol):
-    """Who hears what comes."""
-
-    def hear(self, data: bytes) -> None:
-        """Octets came; `b""` is the end."""
-
-    def hear_no_more(self, reason: Exception) -> None:
-        """Nothing came in time, or nothing can come any more."""
-
-
-class CallingStream(AsyncServerStream, Protocol):
-    """A stream that calls who listens. Then nobody may wait for octets."""
-
-    def listen(self, listener: Listener | None) -> None:
-        """Call `listener` from now on, or nobody any more."""
-
-    def expect(self, timeout: float | None) -> None:
-        """Let octets be there in so many seconds from now."""
-
-    @property
-    def is_full(self) -> bool:
-        """Whether octets wait to be sent, and `send_all` has to be waited for."""
-
-    def write(self, data: bytes) -> None:
-        """Send `data` if that can be done at once, and the rest of it later."""
+class _Stream(CallingStream, AsyncServerStream, Protocol):
+    """What it needs of a stream."""
 
 
 class CallbackServer(AsyncServer):
@@ -59,7 +36,7 @@ class CallbackServer(AsyncServer):
         if conn.tls or self._settings.proxy_protocol or self._closing:
             super()._begin(stream, peer)
         else:
-            _Call(self, conn, cast(CallingStream, stream), peer).begin(peer)
+            _Call(self, conn, cast(_Stream, stream), peer).begin(peer)
 
     def _end(self, call: _Call, exc: BaseException | None = None) -> None:
         """A session is over, and has no task."""
@@ -83,15 +60,15 @@ class CallbackServer(AsyncServer):
             self._slots.release()
 
 
-class _Call(AsyncDriver):
+class _Call(Called):
     """A session that is driven by what its stream calls."""
 
     conn: ServerConnection
-    stream: CallingStream
+    stream: _Stream
     _context: Context
     _op: Any  # the operation, for as long as there is no task for it
 
-    def __init__(self, server: CallbackServer, conn: ServerConnection, stream: CallingStream, peer: Any):
+    def __init__(self, server: CallbackServer, conn: ServerConnection, stream: _Stream, peer: Any):
         settings = server._settings
         super().__init__(conn, stream, settings.timeouts, settings.clock)
         self._server = server
@@ -116,21 +93,6 @@ class _Call(AsyncDriver):
             self._hand_over(EVENT)
         super().stop()
 
-    def hear(self, data: bytes) -> None:
-        conn = self.conn
-        conn.receive_data(data)
-        try:
-            event = conn.next_event()
-        except Exception as exc:
-            self._step(None, exc)
-        else:
-            if event is not NEED_DATA:
-                self._step(event)
-
-    def hear_no_more(self, reason: Exception) -> None:
-        failure = self._lost("receiving failed", reason) if isinstance(reason, OSError) else reason
-        self._step(None, failure)
-
     def _step(self, answer: object = None, thrown: Exception | None = None) -> None:
         """Let the session go on for as long as it can."""
         try:
@@ -152,14 +114,6 @@ class _Call(AsyncDriver):
                 return
             want = self._guard("sending failed", self.stream.send_all, b"", self._seconds())
         self._hand_over(want)
-
-    def _say(self) -> bool:
-        """Send what there is to say; whether that could be done: what one read caused may wait, no more."""
-        if self.stream.is_full:
-            return False
-        if data := self.conn.data_to_send():
-            self.stream.write(data)
-        return True
 
     def _end(self, exc: BaseException | None = None) -> None:
         op = self._leave_off()

@@ -51,7 +51,8 @@ class Client(Facade):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(conn)
-        self._driver: Driver = Driver(self.conn, stream, timeouts, clock)
+        driver = getattr(stream, "driver", Driver)
+        self._driver: Driver = driver(self.conn, stream, timeouts, clock)
 
     def start(
         self,
@@ -233,7 +234,8 @@ class AsyncClient(Facade):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(conn)
-        self._driver: AsyncDriver = AsyncDriver(self.conn, stream, timeouts, clock)
+        driver = getattr(stream, "driver", AsyncDriver)
+        self._driver: AsyncDriver = driver(self.conn, stream, timeouts, clock)
 
     async def start(
         self,

@@ -69,15 +69,8 @@ class Driver(Driving):
         if self._busy:
             raise LocalProtocolError("another operation is using this connection")
         self._busy = True
-        answer: object = None
-        thrown: Exception | None = None
         try:
-            while (want := self._advance(op, ask, answer, thrown)) is not None:
-                try:
-                    answer = self._wait() if want is EVENT else self._fulfil(want, ask)
-                    thrown = None
-                except Exception as exc:
-                    answer, thrown = None, exc
+            self._drive(op, ask)
             self._say_last()
             result: _T = self._take_result()
             return result
@@ -88,9 +81,21 @@ class Driver(Driving):
             self.stream.close()
             raise
         finally:
-            thrown = None  # it holds this frame: together they would live until the garbage collector comes
             self._busy = False
             op.close()
+
+    def _drive(self, op: Op[Any], ask: Callable[[Any], Any] | None) -> None:
+        answer: object = None
+        thrown: Exception | None = None
+        try:
+            while (want := self._advance(op, ask, answer, thrown)) is not None:
+                try:
+                    answer = self._wait() if want is EVENT else self._fulfil(want, ask)
+                    thrown = None
+                except Exception as exc:
+                    answer, thrown = None, exc
+        finally:
+            thrown = None  # it holds this frame: together they would live until the garbage collector comes
 
     def _say_last(self) -> None:
         try:
@@ -200,15 +205,8 @@ class AsyncDriver(Driving):
         if self._busy:
             raise LocalProtocolError("another operation is using this connection")
         self._busy = True
-        answer: object = None
-        thrown: Exception | None = None
         try:
-            while (want := self._advance(op, ask, answer, thrown)) is not None:
-                try:
-                    answer = await self._wait() if want is EVENT else await self._fulfil(want, ask)
-                    thrown = None
-                except Exception as exc:
-                    answer, thrown = None, exc
+            await self._drive(op, ask)
             await self._say_last()
             result: _T = self._take_result()
             return result
@@ -219,9 +217,21 @@ class AsyncDriver(Driving):
             await self.stream.close()
             raise
         finally:
-            thrown = None  # it holds this frame: together they would live until the garbage collector comes
             self._busy = False
             op.close()
+
+    async def _drive(self, op: Op[Any], ask: Callable[[Any], Any] | None) -> None:
+        answer: object = None
+        thrown: Exception | None = None
+        try:
+            while (want := self._advance(op, ask, answer, thrown)) is not None:
+                try:
+                    answer = await self._wait() if want is EVENT else await self._fulfil(want, ask)
+                    thrown = None
+                except Exception as exc:
+                    answer, thrown = None, exc
+        finally:
+            thrown = None  # it holds this frame: together they would live until the garbage collector comes
 
     async def _say_last(self) -> None:
         try:
