@@ -36,6 +36,7 @@ from smtp_proto import (
 )
 from smtp_proto.ops import SendResult, Session, Status
 from smtp_transports import _server
+from smtp_transports import asyncio as asyncio_transport
 from smtp_transports.handlers import Discard, Mailbox
 
 WAYS = ["tcp", "tls", "starttls", "unix"]
@@ -769,6 +770,30 @@ def test_connecting_can_be_interrupted(loop: Loop, how: str) -> None:
         assert not pending(port)
 
     with deaf_port() as port:
+        loop.run(scene)
+
+
+@over("asyncio", "trio")
+def test_the_next_address_is_tried_while_the_last_one_is_silent(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 8305 5. Blocking sockets, gevent and uvloop wait for the first one's end."""
+    monkeypatch.setattr(asyncio_transport, "_HAPPY_EYEBALLS", 0.01)
+    resolve = socket.getaddrinfo
+
+    async def scene() -> None:
+        async with loop.serving(Discard()) as (server, _):
+            tcp = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+            addresses = [(*tcp, ("127.0.0.1", silent)), (*tcp, server.address)]
+
+            def both(host: Any, *arguments: Any, **options: Any) -> Any:
+                return addresses if host == "mx.example" else resolve(host, *arguments, **options)
+
+            monkeypatch.setattr(socket, "getaddrinfo", both)
+            async with loop.connect(host="mx.example", port=25, timeouts=SECONDS) as client:
+                assert (await client.noop()).code == 250
+
+    with deaf_port() as silent:
         loop.run(scene)
 
 

@@ -360,6 +360,18 @@ def test_an_application_may_say_itself_how_it_refuses(name, answer, code, tries)
             login(conn, wire, ADA, mechanisms=[name])
 
 
+def test_each_refusal_has_the_code_that_the_rfc_gives_it():
+    """RFC 4954 6."""
+    wrong = b"AUTH PLAIN " + b64encode(b"\0ada\0wrong") + b"\r\n"
+    there = site(require_auth=True)
+    there.say(EHLO, MAIL, b"AUTH NONSENSE\r\n", wrong)
+    there.hooks["authenticate"] = OSError("no database")
+    there.say(wrong)
+    assert [write[:9] for write in there.writes[2:]] == [
+        *[b"530 5.7.0", b"504 5.5.4", b"535 5.7.8", b"454 4.7.0"],
+    ]
+
+
 def test_without_auth_no_mail_where_it_is_required():
     there = site(require_auth=True)
     conn, wire = meet(there)

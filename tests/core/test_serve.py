@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from helpers import drive, every, pieces, steps
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import several
 
@@ -51,6 +51,7 @@ from smtp_proto.ops import (
     turn_away,
 )
 from smtp_proto.sasl import Context
+from smtp_proto.testing.strategies import malformed_commands
 
 EHLO = b"EHLO c.example\r\n"
 LHLO = b"LHLO c.example\r\n"
@@ -310,6 +311,33 @@ def test_what_is_unknown_or_malformed_is_refused_and_asks_nobody():
         *[250, 500, 501, 503, 500, 502],
     ]
     assert site.names == ["connect", "hello"]
+
+
+@settings(max_examples=50)
+@given(line=malformed_commands())
+@example(line=b"STARTTLS\r\n")
+@example(line=b"EXPN list\r\n")
+@example(line=b"FROB\r\n")
+@example(line=b"LHLO c.example\r\n")
+@example(line=b"BDAT 1\r\nx")
+@example(line=b"MAIL FROM:<a@x.example> FOO=bar\r\n")
+@example(line=b"MAIL FROM:<\xc3\xa4@x.example>\r\n")
+@example(line=b"MAIL FROM:<a@x.example> SIZE=99999999\r\n")
+@example(line=MAIL + MAIL)
+@example(line=RCPT)
+@example(line=DATA + RCPT)
+@example(line=MAIL + RCPT + DATA + b"bare\nLF\r\n.\r\n")
+@example(line=b"GET / HTTP/1.1\r\n")
+def test_every_refusal_has_an_enhanced_code(line: bytes):
+    """RFC 2034 4."""
+    site = Site()
+    site.say(EHLO)
+    site.say(line)
+    replies = b"".join(site.writes[2:]).splitlines()
+    refusals = [reply for reply in replies if reply[:1] in b"45"]
+    assert refusals
+    for refusal in refusals:
+        assert re.match(rb"([45])[0-9][0-9][ -]\1[.][0-9]{1,3}[.][0-9]{1,3} .", refusal), refusal
 
 
 def test_a_mechanism_that_is_offered_and_not_there_is_refused():

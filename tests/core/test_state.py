@@ -15,7 +15,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import pytest
-from helpers import client_in, copies, every, feed, server_in, snapshot
+from helpers import client_in, copies, every, feed, pair_in, server_in, snapshot
 
 import smtp_proto
 from smtp_proto import (
@@ -500,3 +500,21 @@ def test_fail_ends_everything_in_every_state() -> None:
                 conn.next_event()
             with pytest.raises(LocalProtocolError, match="no TLS"):
                 conn.tls_started()
+
+
+@every("state", [State.MAIL, State.RCPT, State.BDAT, State.BDAT_FAILED])
+def test_rset_gives_up_the_transaction_and_nothing_else(state: State) -> None:
+    """RFC 5321 4.1.1.5."""
+    pair = pair_in(State.READY, client=ClientConnection(tls=True), server=ServerConnection(tls=True))
+    pair.ask(SAYINGS["AUTH"], Reply(code=235))
+    ends = (pair.client, pair.server)
+    before = [(end.features, end.tls, end.authenticated) for end in ends]
+    pair.ask(SAYINGS["MAIL"], Reply(code=250))
+    if state is not State.MAIL:
+        pair.ask(SAYINGS["RCPT"], Reply(code=250))
+    if state in (State.BDAT, State.BDAT_FAILED):
+        pair.ask(SAYINGS["BDAT"], Reply(code=250 if state is State.BDAT else 452))
+    assert {end.state for end in ends} == {state}
+    pair.ask(Rset(), Reply(code=250))
+    assert [(end.features, end.tls, end.authenticated) for end in ends] == before
+    assert [(end.state, end.mail) for end in ends] == [(State.READY, None)] * 2
