@@ -67,7 +67,7 @@ _FORMS = {
 }
 
 # What an end makes of what is wrong: it raises, or hands out what is to be refused.
-_SAID = re.compile(
+SAID = re.compile(
     r"(?:(?:Local|Remote)ProtocolError|MalformedCommand|EndOfMessage, to be refused): "
     r"(?:(?P<code>[45][0-9][0-9] [45][.][0-9]+[.][0-9]+) )?"
     r"(?P<text>.*?)(?:; the reply to send: (?P<reply>.*))?"
@@ -227,7 +227,7 @@ def _words(provoked: Provoked) -> dict[str, str]:
     """What the core says of the dialogue's last line, and the code with which a server answers it."""
     last = walk(Script.parse(provoked.dialogue), lmtp=provoked.lmtp)[-1][provoked.end]
     said = last["error"] or last["heard"][-1]
-    match = _SAID.fullmatch(said)
+    match = SAID.fullmatch(said)
     if match is None:
         raise ValueError(f"not a refusal: {said!r}")
     text = match["text"]
