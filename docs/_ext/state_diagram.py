@@ -25,7 +25,7 @@ MAIN_PATH = (State.GREETING, State.GREETED, State.READY, State.MAIL, State.RCPT,
 # the widths without having it.
 _GRAPH = """\
 bgcolor=transparent fontname="Helvetica" fontsize=11 nodesep=0.15 ranksep=0.3
-node [shape=box style=rounded fontname="Helvetica" fontsize=10.5 margin="0.14,0.06" height=0.4]
+node [shape=box style=rounded fontname="Helvetica" fontsize=10.5 margin="0.19,0.06" height=0.4]
 edge [fontname="Helvetica" fontsize=10.5 arrowsize=0.7]"""
 _CLUSTER = "style=rounded label=<mail transaction> class=transaction labeljust=r"
 
