@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from . import _grammar
 from ._addresses import Path, path_from_groups, xtext_decode
@@ -94,23 +95,22 @@ class ReplyReader:
                     reply._code = _CODES[digits]
                     reply._lines = reply._to = reply._recipient = reply._octets = None
                     return reply
-        parts = self._read_at_once(buffer) or self._read_lines(buffer, kind)
+        parts = self._read_at_once(buffer, kind) or self._read_lines(buffer, kind)
         return None if parts is None else _KINDS.get(kind, received)(*parts)
 
-    def _read_at_once(self, buffer: ReceiveBuffer) -> tuple[int, tuple[str, ...]] | None:
+    def _read_at_once(
+        self, buffer: ReceiveBuffer, kind: type[Command | None]
+    ) -> tuple[int, tuple[str, ...]] | None:
         """A reply of several lines, where nothing speaks against it; None if it has to be looked at."""
         octets = buffer.octets
         if self._lines or buffer.searched:
             return None
-        match = _lines_of_reply(octets)
-        if match is None or match.end() > self._one_line:
-            return None
-        end, code = match.end(), _CODES[match[1]]
-        lines = octets[: end - 2].decode("utf-8", "surrogateescape").split("\r\n")
-        if len(lines) > self._limits.reply_lines:
+        is_kept = kind in _HELLOS and len(octets) <= _SHORT
+        end, code, lines = find_lines_again(bytes(octets)) if is_kept else _find_lines(octets)
+        if not lines or end > self._one_line or len(lines) > self._limits.reply_lines:
             return None
         del octets[:end]
-        return code, tuple([line[4:] for line in lines])
+        return code, lines
 
     def skip_successes(
         self, buffer: ReceiveBuffer, count: int, asks_for_data: bool, is_verdict_due: bool
@@ -151,7 +151,7 @@ class ReplyReader:
             self._code = code
             if b"\0" not in text:
                 self._lines.append(text.decode("utf-8", "surrogateescape"))
-            elif kind not in (Ehlo, Lhlo) or not self._lines:
+            elif kind not in _HELLOS or not self._lines:
                 raise LocalProtocolError(f"NUL in a reply: {line[:80]!r}")
             self._octets += len(line) + 2
             if len(self._lines) > limits.reply_lines:
@@ -164,6 +164,22 @@ class ReplyReader:
                 self._octets = 0
                 return code, lines
         return None
+
+
+def _find_lines(octets: bytes | bytearray) -> tuple[int, int, tuple[str, ...]]:
+    """Where a reply of several lines ends that stands in front; its code; its lines, none if it is none."""
+    match = _lines_of_reply(octets)
+    if match is None:
+        return 0, 0, ()
+    lines = match[0].decode("utf-8", "surrogateescape")[:-2].split("\r\n")
+    return match.end(), _CODES[match[1]], tuple([line[4:] for line in lines])
+
+
+_HELLOS: frozenset[type[Command | None]] = frozenset((Ehlo, Lhlo))
+
+# A client meets the same servers again and again, whose answers to EHLO are kept: so many, if they are short.
+_SHORT = 1024  # octets
+find_lines_again = lru_cache(64)(_find_lines)
 
 
 def _greeting(code: int, lines: tuple[str, ...]) -> Reply:

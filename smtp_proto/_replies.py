@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from . import _grammar
@@ -306,5 +307,15 @@ def received_hello(code: int, lines: tuple[str, ...]) -> Hello:
     """The same of the positive answer to EHLO or LHLO."""
     hello = Hello.__new__(Hello)
     hello._fill(code, lines, None)
-    hello._features = Features.from_lines(lines[1:])
+    is_short = sum(map(len, lines)) <= _SHORT
+    hello._features = offered_again(lines) if is_short else _offered(lines)
     return hello
+
+
+def _offered(lines: tuple[str, ...]) -> Features:
+    return Features.from_lines(lines[1:])
+
+
+# A client meets the same servers again and again. What they offer is kept: so many short answers.
+_SHORT = 1024  # characters
+offered_again = lru_cache(64)(_offered)
