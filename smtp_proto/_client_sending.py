@@ -80,7 +80,7 @@ class ClientSending(Connection):
         allow_nul: bool = False,
         strict_replies: bool = False,
     ) -> None:
-        state = State.GREETING if features is None else State.READY
+        state = _GREETING if features is None else _READY
         super().__init__(lmtp=lmtp, tls=tls, limits=limits, state=state, features=features or NO_FEATURES)
         self._line_ends = line_ends
         self._allow_nul = allow_nul
@@ -140,9 +140,9 @@ class ClientSending(Connection):
     def timer(self) -> Timer:
         """The timer of RFC 5321 4.5.3.2 that runs now."""
         if self._body is not None:
-            return Timer.DATA_BLOCK
+            return _DATA_BLOCK
         kind = type(self._pending[0][0]) if self._pending else Command
-        return _TIMERS.get(kind, Timer.COMMAND)
+        return _TIMERS.get(kind, _COMMAND)
 
     def text_of(self, message: bytes) -> bytes:
         """A whole message as the server gets it: with regular line ends, and a last line that is complete.
@@ -343,7 +343,9 @@ class ClientSending(Connection):
 _NOTHING_TO_LEARN = frozenset((Mail, Rcpt, Data, Rset))
 
 _END = EndOfMessage()
-_READY = State.READY  # an Enum member is slow to look up before Python 3.12
+# An Enum member is slow to look up before Python 3.12.
+_GREETING, _READY = State.GREETING, State.READY
+_COMMAND, _DATA_BLOCK = Timer.COMMAND, Timer.DATA_BLOCK
 
 # What is begun by saying these.
 _BEGIN: dict[type[Command], Callable[[ClientSending, Any], None]] = {

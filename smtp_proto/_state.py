@@ -225,6 +225,9 @@ LATE: Row = {
 
 _NO_OUTCOMES: Outcomes = {}
 
+# An Enum member is slow to look up before Python 3.12.
+_CLOSED, _FAILED = State.CLOSED, State.FAILED
+
 
 def _outcomes(state: State, kind: type[Command]) -> Outcomes:
     return TABLE[state].get(kind) or LATE.get(kind) or _NO_OUTCOMES
@@ -277,7 +280,7 @@ class Machine:
         if outcomes is not None:
             self.state = outcomes.get(code) or outcomes[code // 100]
         elif code == 421:
-            self.state = State.CLOSED
+            self.state = _CLOSED
 
     def succeed(self, kind: type[Command]) -> None:
         """Take for granted that a command of this kind, which is allowed, was answered well."""
@@ -303,8 +306,8 @@ class Machine:
 
     def closed(self) -> None:
         """Nothing more will be said."""
-        self.state = State.CLOSED
+        self.state = _CLOSED
 
     def fail(self) -> None:
         """The transport gave up."""
-        self.state = State.FAILED
+        self.state = _FAILED
