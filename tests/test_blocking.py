@@ -293,6 +293,30 @@ def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> No
             assert client.noop().code == 250
 
 
+@pytest.mark.parametrize("way", ["tcp", "ipv6"])
+def test_for_an_address_nobody_is_asked(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(Discard(), way) as (_, connect_to):
+        monkeypatch.setattr(socket, "getaddrinfo", None)
+        with connect_to() as client:
+            assert client.noop().code == 250
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", -1), ("::1", 70000), ("mx\0.example", 25)])
+def test_what_can_be_no_address_is_asked_for_all_the_same(
+    host: str, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def resolve(*address: object, **_: object) -> None:
+        asked.append(address)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(socket.gaierror, match="not known: "):
+        connect(host, port)
+    assert asked == [(host, port)]
+
+
 def test_a_name_that_is_unknown_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

@@ -9,6 +9,7 @@ from typing import Any
 
 from ._places import about
 
+_PORTS = range(65536)
 # Connections that wait to be accepted; the system may allow fewer.
 _BACKLOG = 4096
 
@@ -26,7 +27,7 @@ def connected(
         return _connected_unix(library, os.fspath(unix), seconds)
     errors = []
     try:
-        addresses = library.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = _addresses(library, host, port)
     except OSError as exc:  # there is no such name
         raise about(f"{host}:{port}", exc) from exc
     for family, kind, protocol, _, address in addresses:
@@ -46,6 +47,25 @@ def connected(
         else:
             return sock
     raise about(f"{host}:{port}", *errors) from ExceptionGroup("no address works", errors)
+
+
+def address_at(host: str, port: int) -> tuple[int, tuple[Any, ...]] | None:
+    """The family and the address of a socket at `host`, if that is an address and not a name."""
+    for family, address in ((socket.AF_INET, (host, port)), (socket.AF_INET6, (host, port, 0, 0))):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+        return family, address
+    return None
+
+
+def _addresses(library: Any, host: str, port: int) -> Any:
+    """Those of `host`, as `getaddrinfo` tells them: which for an address nobody, and no thread, is asked."""
+    if port in _PORTS and (found := address_at(host, port)):
+        family, address = found
+        return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)]
+    return library.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def _connected_unix(library: Any, path: str, seconds: float | None) -> Any:
