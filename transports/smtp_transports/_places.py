@@ -39,6 +39,8 @@ class Security(NamedTuple):
 
 IN_THE_CLEAR = Security(None)
 
+_DEFAULTS = Limits()
+
 
 def default_port(*, tls: bool, lmtp: bool) -> int:
     """25; with TLS from the start 465 (RFC 8314 7.3); in LMTP 24, which IANA keeps for private mail systems,
@@ -80,7 +82,7 @@ def introducing(
     policy = starttls or ("required" if context else "never")
     if context is None and (tls or policy != "never"):
         context = ssl.create_default_context()
-    conn = ClientConnection(lmtp=lmtp, tls=tls, line_ends=line_ends, limits=limits or Limits())
+    conn = ClientConnection(lmtp=lmtp, tls=tls, line_ends=line_ends, limits=limits or _DEFAULTS)
     return conn, context, policy
 
 
@@ -109,7 +111,7 @@ def accepting(
     """What a server is told about its sessions. Raises `ValueError` for TLS without a context."""
     if (tls or require_tls) and context is None:
         raise ValueError("TLS needs a context with the server's certificate")
-    bounds = limits or Limits()  # the same for all
+    bounds = limits or _DEFAULTS
     return Settings(
         lambda: ServerConnection(lmtp=lmtp, tls=tls, line_ends=line_ends, limits=bounds),
         domain=domain or socket.gethostname(),

@@ -47,8 +47,12 @@ class _Driving:
         self.conn = conn
         self.stream = stream
         # Seconds for every timer, or for some of them.
-        self._always = float(timeouts) if isinstance(timeouts, int | float) else None
-        self._for_some = timeouts if isinstance(timeouts, Mapping) else _NONE
+        self._always: float | None = None
+        self._for_some = _NONE
+        if isinstance(timeouts, int | float):
+            self._always = float(timeouts)
+        elif timeouts is not None:
+            self._for_some = timeouts
         self._clock = clock
         self._busy = False
         self._mute = False  # sending failed; what the peer said may still be read

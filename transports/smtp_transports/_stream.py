@@ -13,9 +13,9 @@ Timeouts: TypeAlias = float | Mapping[Timer, float | None] | None
 
 def seconds_for(timer: Timer, timeouts: Timeouts) -> float | None:
     """How long to wait for what `timer` times; None: for ever."""
-    if isinstance(timeouts, Mapping):
-        return timeouts.get(timer, timer.seconds)
-    return timer.seconds if timeouts is None else timeouts
+    if timeouts is None:
+        return timer.seconds
+    return timeouts.get(timer, timer.seconds) if isinstance(timeouts, Mapping) else timeouts
 
 
 class Stream(Protocol):
