@@ -14,13 +14,12 @@ import contextlib
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from ipaddress import ip_address
 from typing import Any, Final
 
 from ._async import AsyncSockets
 from ._asyncio_stream import Stream
 from ._client import AsyncClient
-from ._opening import stop_listening
+from ._opening import address_at, stop_listening
 from ._places import INTERNET, Security
 from ._pool import AsyncPool
 from ._server import AsyncServer
@@ -126,7 +125,8 @@ class _Sockets(AsyncSockets):
         loop = asyncio.get_running_loop()
         options: dict[str, Any] = {"local_addr": local_address}
         # uvloop has no such option; and one address needs no race, which when cancelled loses its winner.
-        if isinstance(loop, asyncio.BaseEventLoop) and not _is_address(host):
+        is_name = address_at(host.partition("%")[0], port) is None  # behind it is the zone of an address
+        if isinstance(loop, asyncio.BaseEventLoop) and is_name:
             options["happy_eyeballs_delay"] = _HAPPY_EYEBALLS
         _, stream = await loop.create_connection(lambda: Stream(security), host, port, **options)
         return stream
@@ -154,14 +154,6 @@ class _Sockets(AsyncSockets):
 class Pool(AsyncPool):
     __doc__ = AsyncPool.__doc__
     _make_event = asyncio.Event
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 _library = _Sockets()
