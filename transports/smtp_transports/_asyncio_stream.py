@@ -121,7 +121,9 @@ class Stream(asyncio.BufferedProtocol):
         if not self._plain.get_write_buffer_size() or self._full:
             self.hang_up()
             if not self._closed.done():
-                await self._closed  # the loop says so when it turns
+                await asyncio.sleep(0)  # the loop says so when it turns, uvloop somewhat later
+            if not self._closed.done():
+                await self._closed
             return
         self._transport.close()
         try:
@@ -202,7 +204,8 @@ class Stream(asyncio.BufferedProtocol):
         """The connection is there."""
         self._transport = self._plain = transport
         transport.set_write_buffer_limits(_HELD, 0)
-        transport.pause_reading()
+        if self._security.server_side:  # a client waits for the greeting at once
+            transport.pause_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where octets are to go."""
