@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from smtp_proto import ClientConnection, Greeting, ProxyHeader, Rcpt, Reply, ops
+from smtp_proto import ClientConnection, ProxyHeader, Rcpt, Reply, ops
 from smtp_proto.ops import Delivery, Outgoing, SendResult, StartTLSPolicy, Transfer
 
 from ._answers import (
@@ -69,8 +69,7 @@ class Client(Facade):
             self._driver.send_proxy(proxy)
         if self.conn.tls:
             self._driver.start_tls()
-        self.greeting: Greeting | None = self._driver.run(ops.greet(self.conn))
-        return self._driver.run(ops.hello(self.conn, domain, starttls=starttls, needs_esmtp=needs_esmtp))
+        return self._driver.run(self._starting(domain, starttls, needs_esmtp))
 
     def login(
         self,
@@ -252,10 +251,7 @@ class AsyncClient(Facade):
             await self._driver.send_proxy(proxy)
         if self.conn.tls:
             await self._driver.start_tls()
-        self.greeting: Greeting | None = await self._driver.run(ops.greet(self.conn))
-        return await self._driver.run(
-            ops.hello(self.conn, domain, starttls=starttls, needs_esmtp=needs_esmtp)
-        )
+        return await self._driver.run(self._starting(domain, starttls, needs_esmtp))
 
     async def login(
         self,

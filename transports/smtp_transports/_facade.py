@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from smtp_proto import ClientConnection, Features, Greeting, Reply, ops
-from smtp_proto.ops import Delivery, Outgoing, SendResult
+from smtp_proto.ops import Delivery, Outgoing, SendResult, StartTLSPolicy
 
 from ._answers import is_message
 from ._run import AsyncDriver, Driver
@@ -41,6 +41,10 @@ class Facade:
         the clear, and where the stream does not tell.
         """
         return getattr(self._driver.stream, "ssl_object", None)
+
+    def _starting(self, domain: str, starttls: StartTLSPolicy, needs_esmtp: bool) -> ops.Op[Reply]:
+        self.greeting = yield from ops.greet(self.conn)
+        return (yield from ops.hello(self.conn, domain, starttls=starttls, needs_esmtp=needs_esmtp))
 
     def _authenticating(
         self,
