@@ -60,7 +60,8 @@ class SocketStream:
     def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
         if self._tls is None:
-            sent = self._wait_for(self.sock.send, data, timeout)
+            is_set = timeout == self._timeout
+            sent = self.sock.send(data) if is_set else self._wait_for(self.sock.send, data, timeout)
             if sent < len(data):
                 self._send_rest(memoryview(data)[sent:], timeout)
             return
@@ -73,7 +74,10 @@ class SocketStream:
     def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
         """Wait for octets; `b""` is the end."""
         if self._tls is None:
-            octets: bytes = self._wait_for(self.sock.recv, max_octets, timeout)
+            if timeout == self._timeout:
+                octets: bytes = self.sock.recv(max_octets)
+            else:
+                octets = self._wait_for(self.sock.recv, max_octets, timeout)
             return octets
         try:
             return self._until_done(partial(self._tls.read, max_octets), timeout)
