@@ -168,7 +168,8 @@ class Driver(_Driving):
                     thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
-            self._say_last()
+            if last := conn.data_to_send():
+                self._say_last(last)
             return result
         except Exception:
             raise
@@ -181,9 +182,9 @@ class Driver(_Driving):
             self._busy = False
             op.close()
 
-    def _say_last(self) -> None:
+    def _say_last(self, data: bytes) -> None:
         try:
-            self._flush()
+            self._send(data)
         except Exception:
             self.conn.fail()
             raise
@@ -191,8 +192,8 @@ class Driver(_Driving):
     def _fulfil(
         self, want: Want | NextChunk | NextToken | Decide, ask: Callable[[Any], object] | None
     ) -> object:
-        if not isinstance(want, Decide):
-            self._flush()
+        if not isinstance(want, Decide) and (data := self.conn.data_to_send()):
+            self._send(data)
         if want is Want.TLS:
             self.start_tls()
         elif not isinstance(want, Want):
@@ -229,9 +230,8 @@ class Driver(_Driving):
             if deadline is not None:
                 left = deadline - self._clock()
 
-    def _flush(self) -> None:
-        data = self.conn.data_to_send()
-        if data and not self._mute:
+    def _send(self, data: bytes) -> None:
+        if not self._mute:
             try:
                 self.stream.send_all(data, self._seconds())
             except OSError as exc:
@@ -313,7 +313,8 @@ class AsyncDriver(_Driving):
                     thrown = None
                 except Exception as exc:
                     answer, thrown = None, exc
-            await self._say_last()
+            if last := conn.data_to_send():
+                await self._say_last(last)
             return result
         except Exception:
             raise
@@ -326,9 +327,9 @@ class AsyncDriver(_Driving):
             self._busy = False
             op.close()
 
-    async def _say_last(self) -> None:
+    async def _say_last(self, data: bytes) -> None:
         try:
-            await self._flush()
+            await self._send(data)
         except Exception:
             self.conn.fail()
             raise
@@ -336,8 +337,8 @@ class AsyncDriver(_Driving):
     async def _fulfil(
         self, want: Want | NextChunk | NextToken | Decide, ask: Callable[[Any], Awaitable[object]] | None
     ) -> object:
-        if not isinstance(want, Decide):
-            await self._flush()
+        if not isinstance(want, Decide) and (data := self.conn.data_to_send()):
+            await self._send(data)
         if want is Want.TLS:
             await self.start_tls()
         elif not isinstance(want, Want):
@@ -374,9 +375,8 @@ class AsyncDriver(_Driving):
             if deadline is not None:
                 left = deadline - self._clock()
 
-    async def _flush(self) -> None:
-        data = self.conn.data_to_send()
-        if data and not self._mute:
+    async def _send(self, data: bytes) -> None:
+        if not self._mute:
             try:
                 await self.stream.send_all(data, self._seconds())
             except OSError as exc:
