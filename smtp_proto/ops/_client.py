@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from .._client_connection import ClientConnection
@@ -80,11 +81,17 @@ def _introduce(conn: ClientConnection, domain: str, *, fall_back: bool) -> Op[Re
     if conn.lmtp:
         return (yield from success_of(conn, Lhlo(domain=domain)))
     try:
-        return (yield from success_of(conn, Ehlo(domain=domain)))
+        return (yield from success_of(conn, _ehlo(domain)))
     except Refused as exc:
         if not fall_back or exc.reply.code not in _NO_EHLO:
             raise
     return (yield from success_of(conn, Helo(domain=domain)))
+
+
+@lru_cache(16)
+def _ehlo(domain: str) -> Ehlo:
+    """A program calls itself the same with every connection."""
+    return Ehlo(domain=domain)
 
 
 def start_tls(conn: ClientConnection) -> Op[None]:

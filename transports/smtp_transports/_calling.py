@@ -89,7 +89,9 @@ class CalledDriver(Called):
         while want is not None:
             try:
                 if want is EVENT:
-                    await self._flush()
+                    data = self.conn.data_to_send()
+                    if data or self.stream.is_full:
+                        await self._send(data)
                 else:
                     answer = await self._fulfil(want, ask)
             except Exception as exc:
@@ -108,14 +110,6 @@ class CalledDriver(Called):
         finally:
             self.stream.listen(None)
             del self._go_on, self._waiter
-
-    async def _flush(self) -> None:
-        data = self.conn.data_to_send()
-        if (data or self.stream.is_full) and not self._mute:
-            try:
-                await self.stream.send_all(data, self._seconds())
-            except OSError as exc:
-                raise self._unsent(exc) from exc
 
     def _step(self, answer: object = None, thrown: Exception | None = None) -> None:
         if self._waiter.done():  # its task was cancelled, and has not heard of it

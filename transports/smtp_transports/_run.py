@@ -71,7 +71,8 @@ class Driver(Driving):
         self._busy = True
         try:
             self._drive(op, ask)
-            self._say_last()
+            if last := self.conn.data_to_send():
+                self._say_last(last)
             result: _T = self._take_result()
             return result
         except Exception:
@@ -97,9 +98,9 @@ class Driver(Driving):
         finally:
             thrown = None  # it holds this frame: together they would live until the garbage collector comes
 
-    def _say_last(self) -> None:
+    def _say_last(self, data: bytes) -> None:
         try:
-            self._flush()
+            self._send(data)
         except Exception:
             self.conn.fail()
             raise
@@ -107,8 +108,8 @@ class Driver(Driving):
     def _fulfil(self, want: Any, ask: Callable[[Any], Any] | None) -> object:
         if self._is_awaited(want):
             return want
-        if not isinstance(want, Decide):
-            self._flush()
+        if not isinstance(want, Decide) and (data := self.conn.data_to_send()):
+            self._send(data)
         if want is Want.TLS:
             self.start_tls()
         elif not isinstance(want, Want):
@@ -145,9 +146,8 @@ class Driver(Driving):
             if deadline is not None:
                 left = deadline - self._clock()
 
-    def _flush(self) -> None:
-        data = self.conn.data_to_send()
-        if data and not self._mute:
+    def _send(self, data: bytes) -> None:
+        if not self._mute:
             try:
                 self.stream.send_all(data, self._seconds())
             except OSError as exc:
@@ -207,7 +207,8 @@ class AsyncDriver(Driving):
         self._busy = True
         try:
             await self._drive(op, ask)
-            await self._say_last()
+            if last := self.conn.data_to_send():
+                await self._say_last(last)
             result: _T = self._take_result()
             return result
         except Exception:
@@ -233,9 +234,9 @@ class AsyncDriver(Driving):
         finally:
             thrown = None  # it holds this frame: together they would live until the garbage collector comes
 
-    async def _say_last(self) -> None:
+    async def _say_last(self, data: bytes) -> None:
         try:
-            await self._flush()
+            await self._send(data)
         except Exception:
             self.conn.fail()
             raise
@@ -243,8 +244,8 @@ class AsyncDriver(Driving):
     async def _fulfil(self, want: Any, ask: Callable[[Any], Any] | None) -> object:
         if self._is_awaited(want):
             return await want
-        if not isinstance(want, Decide):
-            await self._flush()
+        if not isinstance(want, Decide) and (data := self.conn.data_to_send()):
+            await self._send(data)
         if want is Want.TLS:
             await self.start_tls()
         elif not isinstance(want, Want):
@@ -281,9 +282,8 @@ class AsyncDriver(Driving):
             if deadline is not None:
                 left = deadline - self._clock()
 
-    async def _flush(self) -> None:
-        data = self.conn.data_to_send()
-        if data and not self._mute:
+    async def _send(self, data: bytes) -> None:
+        if not self._mute:
             try:
                 await self.stream.send_all(data, self._seconds())
             except OSError as exc:

@@ -176,16 +176,19 @@ class SocketStream:
 class Listener:
     """A listening socket."""
 
-    def __init__(self, sock: Any, security: Security) -> None:
+    def __init__(
+        self, sock: Any, security: Security, stream: Callable[[Any, Security], SocketStream] = SocketStream
+    ) -> None:
         self._sock = sock
         self._security = security
+        self._stream = stream
         self.address = sock.getsockname()
 
     def accept(self) -> tuple[SocketStream, Any]:
         """Wait for the next client."""
         sock, peer = self._sock.accept()
         try:
-            return SocketStream(sock, self._security), peer
+            return self._stream(sock, self._security), peer
         except BaseException:
             sock.close()
             raise
@@ -204,6 +207,8 @@ class Sockets(NamedTuple):
 
     socket: Any
     """A module such as `socket`."""
+    stream: Callable[[Any, Security], SocketStream]
+    """Makes a stream of a socket."""
     threads: Callable[[], Threads]
     slots: Callable[[int], Slots]
 
@@ -252,7 +257,7 @@ class Sockets(NamedTuple):
                 seconds = seconds_for(conn.timer, timeouts)
                 sock = connected(self.socket, host, port, unix, seconds, local_address)
             try:
-                stream = SocketStream(sock, Security(context, server_hostname=server_hostname or host))
+                stream = self.stream(sock, Security(context, server_hostname=server_hostname or host))
             except BaseException:
                 sock.close()
                 raise
@@ -319,5 +324,5 @@ class Sockets(NamedTuple):
             proxy_protocol,
         )
         sock = listening(self.socket, host, port, unix)
-        listener = Listener(sock, Security(context, server_side=True))
+        listener = Listener(sock, Security(context, server_side=True), self.stream)
         return Server(handler, [listener], self.threads(), self.slots(max_sessions), settings)

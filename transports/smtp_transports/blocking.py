@@ -52,6 +52,6 @@ class _Threads:
         """Nothing: a thread cannot be cancelled."""
 
 
-_library = Sockets(socket, _Threads, threading.BoundedSemaphore)
+_library = Sockets(socket, SocketStream, _Threads, threading.BoundedSemaphore)
 connect: Final = _library.connect
 serve: Final = _library.serve

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import gevent
 import gevent.event
@@ -19,9 +19,11 @@ import gevent.lock
 import gevent.socket
 
 from ._client import Client
+from ._places import IN_THE_CLEAR, Security
 from ._pool import Pool as _Pool
 from ._server import Server
-from ._sockets import Sockets, SocketStream
+from ._sockets import Sockets
+from ._sockets import SocketStream as PlainStream
 
 __all__ = ["Client", "Pool", "Server", "SocketStream", "connect", "serve"]
 
@@ -55,11 +57,78 @@ class _Greenlets:
         gevent.killall(list(self._running - {gevent.getcurrent()}), block=False)
 
 
+class SocketStream(PlainStream):
+    """A socket of gevent as a stream.
+
+    Who has just spoken waits before it reads: the answer cannot be there yet. One timer serves all these
+    waits, because most are over long before it fires, and gevent would make one for each.
+    """
+
+    def __init__(self, sock: Any, security: Security = IN_THE_CLEAR) -> None:
+        super().__init__(sock, security)
+        self._has_spoken = type(sock) is gevent.socket.socket  # no other is known to have a watcher
+        self._waits_then = self._has_spoken
+        self._waiter: Any = None
+        self._deadline = 0.0  # of the waiter
+        self._timer: Any = None
+        self._fires_at = 0.0
+
+    def send_all(self, data: bytes, timeout: float | None) -> None:
+        """Send all of `data`, or raise."""
+        self._has_spoken = self._waits_then
+        super().send_all(data, timeout)
+
+    def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
+        """Wait for octets; `b""` is the end."""
+        if self._has_spoken and self._tls is None and self.sock._read_event is not None:
+            self._has_spoken = False
+            self._wait(timeout)
+        return super().receive_some(max_octets, timeout)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._stop_timer()
+        super().close()
+
+    def _wait(self, timeout: float | None) -> None:
+        """Wait until there is something to read. It is `gevent.socket.wait` with another timer."""
+        if timeout is not None:
+            self._deadline = time.monotonic() + timeout
+            if self._timer is None or self._fires_at > self._deadline:
+                self._start_timer(timeout)
+            self._waiter = gevent.getcurrent()
+        try:
+            gevent.socket.wait(self.sock._read_event)
+        finally:
+            self._waiter = None
+
+    def _start_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        self._fires_at = time.monotonic() + seconds
+        self._timer = gevent.get_hub().loop.timer(seconds, ref=False)
+        self._timer.start(self._tick)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self._stop_timer()
+        if self._waiter is None:
+            return
+        left = self._deadline - time.monotonic()
+        if left > 0:
+            self._start_timer(left)
+        else:
+            self._waiter.throw(TimeoutError("timed out"))
+
+
 class Pool(_Pool):
     __doc__ = _Pool.__doc__
     _make_event = gevent.event.Event
 
 
-_library = Sockets(gevent.socket, _Greenlets, gevent.lock.BoundedSemaphore)
+_library = Sockets(gevent.socket, SocketStream, _Greenlets, gevent.lock.BoundedSemaphore)
 connect: Final = _library.connect
 serve: Final = _library.serve
