@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from loops import LOOPS, Loop, answer_hello, begin_tls, finish, fresh_loop, introduce, scripted_server
 from peers import MESSAGE, RECIPIENT, SECONDS, SENDER, Peer, calling, certificates
 
+import smtp_transports.trio
 from smtp_proto import (
     ConnectionLost,
     Limits,
@@ -37,6 +39,7 @@ from smtp_proto import (
 from smtp_proto.ops import SendResult, Session, Status
 from smtp_transports import _server
 from smtp_transports import asyncio as asyncio_transport
+from smtp_transports._places import IN_THE_CLEAR
 from smtp_transports.handlers import Discard, Mailbox
 
 WAYS = ["tcp", "tls", "starttls", "unix"]
@@ -1144,3 +1147,15 @@ def test_a_large_message_goes_through_little_memory(loop: Loop, way: str, megaby
         return grown
 
     assert loop.run(scene) < 8 << 20
+
+
+def test_a_trio_stream_that_was_hung_up_on_says_so() -> None:
+    async def main() -> None:
+        ours, theirs = trio.socket.socketpair()
+        with theirs:
+            stream = smtp_transports.trio.Stream(trio.SocketStream(ours), IN_THE_CLEAR)
+            stream.hang_up()
+            with pytest.raises(ConnectionAbortedError, match="the connection was closed"):
+                await stream.receive_some(1, None)
+
+    trio.run(main)

@@ -9,6 +9,7 @@ async with serve(Mailbox(), "127.0.0.1", 0) as server:
 
 from __future__ import annotations
 
+import errno
 import math
 import socket
 from collections.abc import Awaitable, Callable
@@ -32,6 +33,7 @@ class Stream:
 
     def __init__(self, stream: trio.SocketStream, security: Security) -> None:
         self.sock: trio.socket.SocketType = stream.socket
+        self._plain = stream
         self._stream: trio.abc.Stream = stream
         self._security = security
         self._receiving: trio.CancelScope | None = None
@@ -54,6 +56,8 @@ class Stream:
         with _limit(timeout) as self._receiving, _guard:
             if self._ended:
                 self._receiving.cancel()
+            if self._stream is self._plain:
+                return await self.sock.recv(max_octets)  # with a coroutine less
             return bytes(await self._stream.receive_some(max_octets))
         if self._ended:
             return b""
@@ -108,6 +112,8 @@ class _Guard:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(exc, OSError) and exc.errno == errno.EBADF:
+            raise ConnectionAbortedError("the connection was closed") from exc
         if isinstance(exc, trio.BrokenResourceError | trio.ClosedResourceError):
             if isinstance(exc.__cause__, OSError):
                 raise exc.__cause__ from exc
@@ -142,15 +148,17 @@ class _Listener:
 class _Tasks:
     """Tasks that can be waited for."""
 
+    _sessions: trio.Nursery  # within the other one, so that the tasks can be cancelled and nobody else
+
     def __init__(self) -> None:
         self._manager = trio.open_nursery()
-        self._running = 0
-        self._scopes: set[trio.CancelScope] = set()
+        self._joining = trio.Event()
         self._all_ended = trio.Event()
         self.pause = trio.sleep
 
     async def __aenter__(self) -> None:
         self._nursery = await self._manager.__aenter__()
+        await self._nursery.start(self._host)
 
     async def __aexit__(self, *exc: object) -> None:
         self._nursery.cancel_scope.cancel()
@@ -159,32 +167,28 @@ class _Tasks:
 
     def start(self, function: Callable[[], Awaitable[None]]) -> None:
         """Run `function` in a task of its own."""
-        self._running += 1
-        self._nursery.start_soon(self._run, function)
+        self._sessions.start_soon(function)
 
     async def join(self, seconds: float | None) -> bool:
-        """Wait until all have ended, those included that start meanwhile; whether they have in time."""
+        """Wait until all have ended, those included that start meanwhile; whether they have in time. None
+        can start afterwards.
+        """
+        self._joining.set()
         with _limit(seconds):
-            while self._running:
-                self._all_ended = trio.Event()
-                await self._all_ended.wait()
-        return not self._running
+            await self._all_ended.wait()
+        return self._all_ended.is_set()
 
     def cancel(self) -> None:
         """Cancel all of them."""
-        for scope in self._scopes:
-            scope.cancel()
+        self._sessions.cancel_scope.cancel()
 
-    async def _run(self, function: Callable[[], Awaitable[None]]) -> None:
+    async def _host(self, task_status: trio.TaskStatus[None]) -> None:
         try:
-            with trio.CancelScope() as scope:
-                self._scopes.add(scope)
-                await function()
+            async with trio.open_nursery() as self._sessions:
+                task_status.started()
+                await self._joining.wait()
         finally:
-            self._scopes.discard(scope)
-            self._running -= 1
-            if not self._running:
-                self._all_ended.set()
+            self._all_ended.set()
 
 
 class _Sockets(AsyncSockets):
