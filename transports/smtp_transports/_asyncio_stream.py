@@ -86,6 +86,7 @@ class Stream(asyncio.BufferedProtocol):
 
     def write(self, data: bytes) -> None:
         """Send `data` if that can be done at once, and the rest of it later."""
+        self._has_spoken = True
         self._transport.write(data)
         if self._plain.is_closing():  # it failed, which is said when the loop turns
             self.is_full = True
