@@ -165,6 +165,21 @@ def test_a_client_that_reads_late_is_not_read_meanwhile_and_loses_nothing(loop: 
     loop.run(scene)
 
 
+def test_a_client_that_never_reads_is_left_when_its_time_is_over(loop: Loop) -> None:
+    async def scene() -> None:
+        async with loop.serving(Verbose(), "tcp", timeouts=0.5) as (server, there):
+            before = tasks()
+            client = await call(there)
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            client.writer.write(b"HELP\r\n" * ASKED)
+            most = []
+            await loop.until(lambda: most.append(tasks()) or not server.sessions)  # type: ignore[func-returns-value]
+            assert max(most) == before  # nobody waited for it to read
+            client.writer.transport.abort()  # type: ignore[attr-defined]
+
+    loop.run(scene)
+
+
 @pytest.mark.parametrize("error", [asyncio.CancelledError, ConnectionResetError])
 def test_a_hook_that_ends_its_session_ends_no_other(loop: Loop, error: type[BaseException]) -> None:
     class Ending(Discard):

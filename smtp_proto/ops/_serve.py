@@ -29,7 +29,7 @@ as an exception.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from .._commands import (
@@ -169,20 +169,18 @@ class _Dialogue:
                 conn.send(Reply(code=421, enhanced="4.4.2", text=text))
         except Stopping:
             conn.send(Reply(code=421, enhanced="4.3.2", text=f"{domain} stops"))
-        yield from self._reset()
-        yield from self._ask("close")
-
-    def _ask(self, hook: str, *arguments: object, count: int = 1) -> Op[Sequence[Reply | None]]:
-        """What the application says, `count` times; 451 if it fails."""
-        try:
-            return answers_to(hook, (yield Decide(hook, *arguments)), count)
-        except Exception as exc:
-            yield Decide("error", exc)
-            return [default.HOOK_FAILED] * count
+        if self._session.mail is not None:
+            yield from self._reset()
+        yield from self._veto("close")
 
     def _veto(self, hook: str, *arguments: object) -> Op[Reply | None]:
-        (reply,) = yield from self._ask(hook, *arguments)
-        return veto(reply)
+        """What the application has against it; 451 if it fails."""
+        try:
+            (reply,) = answers_to(hook, (yield Decide(hook, *arguments)))
+            return veto(reply)
+        except Exception as exc:
+            yield Decide("error", exc)
+            return default.HOOK_FAILED
 
     # What takes one question at most: the question comes back, if there is one, and its answer is settled.
 
@@ -260,7 +258,8 @@ class _Dialogue:
     def _hello(self, command: Ehlo | Helo | Lhlo) -> Op[None]:
         reply = yield from self._veto("hello", command.domain)
         if reply is None:
-            yield from self._reset()
+            if self._session.mail is not None:
+                yield from self._reset()
             self._session.domain = command.domain
             reply = default.introduction(self._domain) if isinstance(command, Helo) else self._offered()
         self._conn.send(reply)
@@ -295,8 +294,12 @@ class _Dialogue:
             replies = [refusal] * count
             yield from self._reset()
         else:
-            answers = yield from self._ask("message", count=count)
-            replies = [reply or default.ACCEPTED for reply in answers]
+            try:
+                answers = answers_to("message", (yield Decide("message")), count)
+                replies = [reply or default.ACCEPTED for reply in answers]
+            except Exception as exc:
+                yield Decide("error", exc)
+                replies = [default.HOOK_FAILED] * count
             self._forget()
         if not conn.lmtp and replies.count(replies[0]) == count:
             del replies[1:]
@@ -313,7 +316,7 @@ class _Dialogue:
 
     def _reset(self) -> Op[None]:
         if self._session.mail is not None:
-            yield from self._ask("reset")
+            yield from self._veto("reset")
         self._forget()
 
     def _forget(self) -> None:

@@ -32,7 +32,7 @@ class Stream(asyncio.BufferedProtocol):
         self._data = b""  # read ahead; reading is paused then
         self._has_spoken = False  # what is read ahead before that is the handshake's
         self._ended = False  # no octets will come any more
-        self.is_full = False  # the transport wants no octets now
+        self.is_full: bool = False  # the transport wants no octets now
         self._listener: Listener | None = None
         self._is_deaf = False  # the peer has ended TLS: the transport drops what is sent
         self._lost: Exception | None = None
@@ -54,8 +54,7 @@ class Stream(asyncio.BufferedProtocol):
         """Send all of `data`, or raise."""
         if self._lost is not None or self._is_deaf:
             self._check_hearing()
-        self._has_spoken = True
-        self._transport.write(data)
+        self.write(data)
         # A transport that failed to write says so later, when the loop turns.
         while (self.is_full or self._plain.is_closing()) and self._lost is None:
             await self._next(timeout)
@@ -86,6 +85,7 @@ class Stream(asyncio.BufferedProtocol):
 
     def write(self, data: bytes) -> None:
         """Send `data` if that can be done at once, and the rest of it later."""
+        self._has_spoken = True
         self._transport.write(data)
         if self._plain.is_closing():  # it failed, which is said when the loop turns
             self.is_full = True

@@ -93,6 +93,10 @@ class _Call(Called):
             self._hand_over(EVENT)
         super().stop()
 
+    def hear_no_more(self, reason: Exception) -> None:
+        self._mute = self.stream.is_full  # who has taken nothing in all this time is told nothing more
+        super().hear_no_more(reason)
+
     def _step(self, answer: object = None, thrown: Exception | None = None) -> None:
         """Let the session go on for as long as it can."""
         try:
@@ -109,7 +113,7 @@ class _Call(Called):
                 self.stream.expect(self._always or self._seconds())
                 return
         elif want is None:
-            if self._say() and not self.stream.is_full:
+            if self._mute or (self._say() and not self.stream.is_full):
                 self._end()
                 return
             want = self._guard("sending failed", self.stream.send_all, b"", self._seconds())

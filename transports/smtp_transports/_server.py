@@ -144,13 +144,14 @@ class _Serving:
 
     def _is_one_too_many(self, driver: Driver | AsyncDriver, peer: Any) -> bool:
         """Count the session as one of its client's host; whether that may not have so many."""
-        host = self._sessions[driver] = _host(peer)
-        if host is None:
-            return False
         most = self._settings.max_sessions_per_address
+        host = None if most is None else _host(peer)
+        if most is None or host is None:
+            return False
+        self._sessions[driver] = host
         with self._lock:
             self._from[host] += 1
-            return most is not None and self._from[host] > most
+            return self._from[host] > most
 
     def _dialogue(self, session: Session, too_many: bool) -> Op[None]:
         settings = self._settings

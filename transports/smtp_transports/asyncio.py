@@ -50,7 +50,10 @@ class _Listener:
             raise OSError("the listener is closed")
         self._accepting = asyncio.current_task(self._loop)
         try:
-            sock, peer = await self._loop.sock_accept(self._sock)
+            try:
+                sock, peer = self._sock.accept()
+            except BlockingIOError:
+                sock, peer = await self._loop.sock_accept(self._sock)
         except asyncio.CancelledError:
             if not self._is_closed:
                 raise
