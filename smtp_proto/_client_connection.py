@@ -104,10 +104,16 @@ class ClientConnection(ClientSending):
         pending, buffer = self._pending, self._buffer
         first, since = pending[0]
         is_folded = first is group
-        asks_for_data = first.asks_for_data if is_folded else type(group[-1]) is Data
-        if (not is_folded and len(pending) != len(group)) or since > buffer.end - len(buffer.octets):
-            return None  # something else was said besides, or the answers began before the group was said
-        is_verdict_due = is_folded and not asks_for_data
+        if is_folded:
+            asks_for_data = first.asks_for_data
+            is_verdict_due = not asks_for_data
+        elif len(pending) == len(group):
+            asks_for_data = type(group[-1]) is Data
+            is_verdict_due = False
+        else:
+            return None  # something else was said besides
+        if since > buffer.end - len(buffer.octets):
+            return None  # the answers began before the group was said
         if not self._replies.skip_successes(buffer, len(group), asks_for_data, is_verdict_due):
             return None
         if is_verdict_due:

@@ -97,14 +97,12 @@ def send_prepared(
         try:
             if message.is_one_group and not all_or_nothing:
                 body = message.body or b""
-                if message.in_chunks:
-                    conn._send_envelope(message.envelope, body)
+                conn._send_envelope(message.envelope, body)
+                if in_chunks := message.in_chunks:
                     _note_sent(delivery, message, progress)
-                else:
-                    conn._send_envelope(message.envelope)
                 event = yield _EVENT
                 if type(event) is Successes:  # taken by everybody, or with a 354
-                    if not message.in_chunks:
+                    if not in_chunks:
                         conn.send_text(body)
                         _note_sent(delivery, message, progress)
                     event = yield _EVENT

@@ -20,7 +20,7 @@ _LINGER = 5.0
 class Stream(asyncio.BufferedProtocol):
     """A connection as a stream. It reads ahead one piece at most, and no piece across the start of TLS."""
 
-    driver = CalledDriver
+    smtp_driver = CalledDriver
     _transport: Any
     _plain: Any  # the transport below TLS
 

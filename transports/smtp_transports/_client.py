@@ -51,7 +51,7 @@ class Client(Facade):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(conn)
-        driver = getattr(stream, "driver", Driver)
+        driver = getattr(stream, "smtp_driver", Driver)
         self._driver: Driver = driver(self.conn, stream, timeouts, clock)
 
     def start(
@@ -234,7 +234,7 @@ class AsyncClient(Facade):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(conn)
-        driver = getattr(stream, "driver", AsyncDriver)
+        driver = getattr(stream, "smtp_driver", AsyncDriver)
         self._driver: AsyncDriver = driver(self.conn, stream, timeouts, clock)
 
     async def start(

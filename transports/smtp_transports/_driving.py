@@ -27,7 +27,8 @@ _NONE: Mapping[Timer, float | None] = {}
 class Driving:
     """What both loops know, and what they do without waiting."""
 
-    _awaited: Any = ()  # the kind of answers that have to be waited for
+    _awaited: Any = ()  # the kind of answers that have to be awaited; where none can be, waiting blocks
+    _wait: Any
 
     def __init__(
         self,
@@ -83,7 +84,9 @@ class Driving:
                 try:
                     if want is EVENT:
                         if (answer := conn.next_event()) is NEED_DATA:
-                            return want
+                            if self._awaited:
+                                return want
+                            answer = self._wait()
                     elif type(want) is Decide and ask is not None:
                         answer = ask(want)
                         if answer is not None and self._is_awaited(answer):
@@ -97,10 +100,6 @@ class Driving:
 
     def _is_awaited(self, answer: object) -> bool:
         return isinstance(answer, self._awaited)
-
-    def _take_result(self) -> Any:
-        result, self._result = self._result, None
-        return result
 
     def _check_end(self, data: bytes) -> None:
         if not data:

@@ -73,7 +73,8 @@ class Driver(Driving):
             self._drive(op, ask)
             if last := self.conn.data_to_send():
                 self._say_last(last)
-            result: _T = self._take_result()
+            result: _T = self._result
+            self._result = None
             return result
         except Exception:
             raise
@@ -209,7 +210,8 @@ class AsyncDriver(Driving):
             await self._drive(op, ask)
             if last := self.conn.data_to_send():
                 await self._say_last(last)
-            result: _T = self._take_result()
+            result: _T = self._result
+            self._result = None
             return result
         except Exception:
             raise

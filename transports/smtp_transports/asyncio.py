@@ -1,4 +1,5 @@
-"""asyncio: a client, and a server with a task for each session. uvloop works as well.
+"""asyncio: a client, and a server with a task for each session that waits for more than its client. uvloop
+works as well.
 
 async with connect("mx.example.com", 587, starttls="required") as client:
     result = await client.send_message("alice@example.org", ["bob@example.com"], message)
