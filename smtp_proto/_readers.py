@@ -246,10 +246,11 @@ def read_command(line: bytes, limits: Limits) -> Command:
 def _envelope(match: re.Match[bytes], limits: Limits) -> Mail | Rcpt:
     mail, route, local, domain, postmaster, octets = match.groups()
     path = path_from_groups(Path, route, local, domain, postmaster)
-    verb = "MAIL" if mail else "RCPT"
-    parameters = parse_parameters(verb, octets, limits.parameters) if octets else NO_PARAMETERS
+    parameters = NO_PARAMETERS
+    if octets:
+        parameters = parse_parameters("MAIL" if mail else "RCPT", octets, limits.parameters)
     if domain is None and (path if mail else not path):
-        raise _no_envelope(verb)
+        raise _no_envelope("MAIL" if mail else "RCPT")
     return received_mail(path, parameters) if mail else received_rcpt(path, parameters)
 
 
