@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,6 +127,26 @@ def test_a_session_has_a_task_once_it_waits_for_something_else_than_its_client(
 
     loop.run(scene)
     assert DIALOGUE.get("none") == "none"
+
+
+@pytest.mark.parametrize("way", ["tcp", "tls"])
+def test_a_session_has_one_connection(loop: Loop, way: str, tmp_path: Path) -> None:
+    made = []
+
+    async def scene() -> None:
+        async with loop.serving(Discard(), way, folder=tmp_path) as (server, there):
+            make_connection = server._settings.make_connection
+
+            def counting() -> object:
+                made.append(make_connection())
+                return made[-1]
+
+            server._settings = server._settings._replace(make_connection=counting)
+            async with loop.connect(**there):
+                pass
+
+    loop.run(scene)
+    assert len(made) == 1
 
 
 class Verbose(Discard):

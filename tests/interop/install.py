@@ -22,7 +22,8 @@ SERVERS = {
 }
 CLIENTS = ["curl", "git-email", "msmtp", "swaks"]
 # What git and swaks need for TLS and for AUTH.
-CLIENTS += ["libauthen-sasl-perl", "libdigest-hmac-perl", "libio-socket-ssl-perl", "libnet-ssleay-perl"]
+CLIENTS += ["libauthen-sasl-perl", "libdigest-hmac-perl", "libio-socket-ssl-perl", "libmailtools-perl"]
+CLIENTS += ["libnet-ssleay-perl"]
 NODE = ROOT / "node"
 MODULES = ["nodemailer@10"]
 NEWER = {("opensmtpd", "bookworm")}

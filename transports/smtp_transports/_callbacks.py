@@ -32,11 +32,11 @@ class CallbackServer(AsyncServer):
     """
 
     def _begin(self, stream: AsyncServerStream, peer: Any) -> None:
-        conn = self._settings.make_connection()
-        if conn.tls or self._settings.proxy_protocol or self._closing:
+        settings = self._settings
+        if settings.tls or settings.proxy_protocol or self._closing:
             super()._begin(stream, peer)
         else:
-            _Call(self, conn, cast(_Stream, stream), peer).begin(peer)
+            _Call(self, settings.make_connection(), cast(_Stream, stream), peer).begin(peer)
 
     def _end(self, call: _Call, exc: BaseException | None = None) -> None:
         """A session is over, and has no task."""

@@ -123,4 +123,5 @@ def accepting(
         timeouts=timeouts,
         clock=clock,
         proxy_protocol=proxy_protocol,
+        tls=tls,
     )

@@ -111,6 +111,7 @@ class Settings(NamedTuple):
     proxy_protocol: bool = False
     offer: Features = DEFAULT_OFFER
     auth: AuthSettings | None = None
+    tls: bool = False  # from the start
 
 
 class _Serving:
