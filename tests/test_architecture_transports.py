@@ -23,7 +23,7 @@ FOLDER = Path(smtp_transports.__file__).parent
 # The loops and what adapters share, and what binds them to one way of moving octets; those that are not
 # written yet come under the law when they are.
 LOOPS = [
-    *["_stream.py", "_driving.py", "_run.py", "_calling.py", "_callbacks.py", "_server.py"],
+    *["_stream.py", "_driving.py", "_run.py", "_callback_driver.py", "_callback_server.py", "_server.py"],
     *["_opening.py", "_sockets.py", "_async.py", "_asyncio_buffers.py", "_asyncio_deadlines.py"],
 ]
 ADAPTERS = ["blocking.py", "asyncio.py", "_asyncio_stream.py", "trio.py", "gevent.py"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ._asyncio_buffers import buffer_of
 from ._asyncio_deadlines import Deadlines
-from ._calling import CalledDriver, Listener
+from ._callback_driver import CalledDriver, Listener
 from ._places import Security
 
 # A transport that holds so many octets is full: what was sent is the system's. (TLS never drains with 0.)

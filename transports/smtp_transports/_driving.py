@@ -1,4 +1,6 @@
-"""What the loops that drive an operation have in common: what they know, and what they do without waiting."""
+"""What all who drive an operation have in common: what they know, and how it goes on until it wants what has
+to be awaited. Threads await nothing: they wait for events here.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ _NONE: Mapping[Timer, float | None] = {}
 
 
 class Driving:
-    """What both loops know, and what they do without waiting."""
+    """What they know, and what they do without awaiting."""
 
     _awaited: Any = ()  # the kind of answers that have to be awaited; where none can be, waiting blocks
     _wait: Any
@@ -65,8 +67,8 @@ class Driving:
         answer: object = None,
         thrown: Exception | None = None,
     ) -> Any:
-        """Let `op` go on with an answer, or with what is thrown into it, until something has to be waited
-        for: that. None: it has ended.
+        """Let `op` go on with an answer, or with what is thrown into it, until it wants what this cannot
+        give: that. None: it has ended.
         """
         conn = self.conn
         try:

@@ -1,4 +1,4 @@
-"""The two loops that drive an operation of the core over a stream, for threads and for coroutines. They are
+"""The two loops that drive an operation of the core over any stream, for threads and for coroutines. They are
 the same text but for `async` and `await`; see `smtp_proto.ops.Want` for their contract.
 
 Here is the clock. A wait for an event has one deadline, taken from the connection's timer when the wait

@@ -20,7 +20,7 @@ from typing import Any, Final
 from ._async import AsyncSockets
 from ._asyncio_deadlines import Deadlines
 from ._asyncio_stream import Stream
-from ._callbacks import CallbackServer
+from ._callback_server import CallbackServer
 from ._client import AsyncClient
 from ._opening import address_at, stop_listening
 from ._places import INTERNET, Security

@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 from smtp_proto import ConnectionLost, ServerConnection
 from smtp_proto.ops import Op, Session
 
-from ._calling import Called, CallingStream
+from ._callback_driver import Called, CallingStream
 from ._driving import EVENT
 from ._server import AsyncServer, AsyncServerStream, log
 
