@@ -18,8 +18,6 @@ from ._message import field
 # RFC 5321 4.5.3.1.2: the longest domain, in octets.
 _MAX_DOMAIN = 255
 
-_P = TypeVar("_P", bound="Path")
-
 _new_str = str.__new__
 _plain, _plain_lines = _grammar.PLAIN_MAILBOX, _grammar.PLAIN_MAILBOXES
 _QUOTED_PAIR = r"\\(.)"
@@ -90,6 +88,9 @@ class Path(str):
     def is_null(self) -> bool:
         """Whether this is the null reverse-path `<>`, that of bounces (RFC 5321 4.5.5)."""
         return not self
+
+
+_P = TypeVar("_P", bound=Path)
 
 
 def path_from_groups(

@@ -1,7 +1,5 @@
 """What is too much, and what is too slow. One place for every bound, each with its reason."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import ClassVar, NamedTuple

@@ -4,8 +4,6 @@ An entry says to which command the parameter belongs, which EHLO keyword offers 
 Python and text, and what else a server's offer asks of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 

@@ -4,8 +4,6 @@ The first digit decides what a reply means (RFC 5321 4.3.2). Three kinds carry m
 classes of their own: the greeting, the answer to EHLO or LHLO, and the challenge of a SASL exchange.
 """
 
-from __future__ import annotations
-
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from functools import lru_cache
@@ -48,7 +46,7 @@ class Reply(Message):
     _fields: ClassVar[tuple[str, ...]] = ("code", "lines", "enhanced")
 
     code: int = field("_code")
-    to: Command | None = field("_to")
+    to: "Command | None" = field("_to")
     """The command that this answers; None for the opening of the connection and for a reply that
     nobody asked for. Set on receipt, and no part of the value."""
     recipient: Path | None = field("_recipient")
@@ -264,17 +262,17 @@ class Successes(Message):
     __slots__ = ("_to",)
     _fields = ("to",)
 
-    to: Sequence[Command] = field("_to")
+    to: "Sequence[Command]" = field("_to")
     """The commands that were answered."""
 
-    def __init__(self, *, to: Sequence[Command]) -> None:
+    def __init__(self, *, to: "Sequence[Command]") -> None:
         self._to = to
 
 
 _new_successes = Successes.__new__
 
 
-def successes_to(commands: Sequence[Command]) -> Successes:
+def successes_to(commands: "Sequence[Command]") -> Successes:
     """`Successes(to=commands)`."""
     successes = _new_successes(Successes)
     successes._to = commands

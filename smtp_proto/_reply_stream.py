@@ -5,8 +5,6 @@ answered.
 is judged but the size: whatever a server writes is a reply with a code, or one without.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from . import _grammar

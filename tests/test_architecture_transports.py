@@ -133,12 +133,18 @@ def test_an_adapter_is_small(name: str) -> None:
     assert lines_of_code(FOLDER / name) < 200
 
 
-def loaded_by(statement: str) -> set[str]:
-    """The modules that are there after `statement`, and were not before."""
-    script = f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules) - before)"
+def printed_by(script: str) -> list[str]:
+    """The words that a new interpreter prints."""
     # -I: neither the environment nor the folder decides what is imported.
     done = subprocess.run([sys.executable, "-I", "-c", script], check=True, capture_output=True, text=True)
-    return set(done.stdout.split())
+    return done.stdout.split()
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that are there after `statement`, and were not before."""
+    return set(
+        printed_by(f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules) - before)")
+    )
 
 
 def test_importing_the_package_loads_no_machinery() -> None:
@@ -152,6 +158,29 @@ def test_blocking_sockets_load_no_other_machinery() -> None:
     assert {"ssl", "socket", "smtp_transports._run"} <= loaded
     assert not loaded & {"asyncio", "trio", "gevent", "rich", "smtp_transports.cli"}
     assert not loaded & {"email", "logging", "secrets", "smtp_transports.messages"}
+
+
+def annotations_compiled_by(statement: str) -> int:
+    """How many annotations `typing` compiles, since they are text; the first is an eighth of the import."""
+    return len(
+        printed_by(
+            "import sys, typing\n"
+            "def heard(event, of):\n"
+            "    if event == 'compile' and of[1] == '<string>' and not of[0].startswith(b'lambda'):\n"
+            "        print('compiled')\n"  # a lambda is how namedtuple() makes a constructor
+            f"sys.addaudithook(heard)\n{statement}"
+        )
+    )
+
+
+def test_compiled_annotations_are_counted() -> None:
+    assert annotations_compiled_by("typing.TypeVar('T', bound='str')") == 1
+
+
+@pytest.mark.parametrize("module", ["smtp_proto", "smtp_transports.blocking"])
+def test_an_import_compiles_no_annotation(module: str) -> None:
+    # A NamedTuple's are text where `from __future__ import annotations` stands.
+    assert annotations_compiled_by(f"import {module}") == 0
 
 
 def test_the_core_knows_no_transport() -> None:

@@ -1,7 +1,5 @@
 """What is decided of a message before anything is said of it: how it is sent, and to whom it can be."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 

@@ -8,8 +8,6 @@ After DATA nobody may speak before the verdict: chasquid loses what comes, Harak
 are sent one after the other.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple

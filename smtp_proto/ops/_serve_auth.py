@@ -1,7 +1,5 @@
 """Authenticating the clients of a server (RFC 4954): one exchange, and what the application is asked."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,11 +24,11 @@ class Authenticator(NamedTuple):
     also without TLS what sends the secret itself.
     """
 
-    mechanisms: Sequence[str | Mechanism]
-    make_context: Callable[[], Context]
+    mechanisms: Sequence["str | Mechanism"]
+    make_context: Callable[[], "Context"]
     allow_plaintext: bool = False
 
-    def offered(self, *, tls: bool) -> tuple[Mechanism, ...]:
+    def offered(self, *, tls: bool) -> tuple["Mechanism", ...]:
         """The mechanisms that can be had now. Those that need a channel binding can where there is one."""
         from ..sasl import find_mechanism
 
@@ -47,7 +45,7 @@ class Authenticator(NamedTuple):
 
 def authenticate_client(
     conn: ServerConnection, command: Auth, authenticator: Authenticator
-) -> Op[Identity | Reply | None]:
+) -> "Op[Identity | Reply | None]":
     """One exchange: who the client is; or the refusal to say; or None if the client is gone.
 
     The application answers `Decide("authenticate", question)` for each `Question` of a mechanism, and

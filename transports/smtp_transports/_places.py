@@ -2,8 +2,6 @@
 adapters need besides the loop.
 """
 
-from __future__ import annotations
-
 import socket
 import ssl
 import time

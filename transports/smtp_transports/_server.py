@@ -3,8 +3,6 @@
 They are the same text but for `async` and `await`. What runs sessions and waits for them is the adapter's.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import Counter
@@ -117,7 +115,7 @@ class Settings(NamedTuple):
 class _Serving:
     """What both servers know, and what they do without waiting."""
 
-    def __init__(self, handler: Handler, settings: Settings) -> None:
+    def __init__(self, handler: "Handler", settings: Settings) -> None:
         self._handler = handler
         self._settings = settings
         self._sessions: dict[Any, object] = {}  # the drivers of those under way, and the host of each
@@ -186,7 +184,12 @@ class Server(_Serving):
     """
 
     def __init__(
-        self, handler: Handler, listeners: list[Listener], threads: Threads, slots: Slots, settings: Settings
+        self,
+        handler: "Handler",
+        listeners: list[Listener],
+        threads: Threads,
+        slots: Slots,
+        settings: Settings,
     ) -> None:
         super().__init__(handler, settings)
         self._listeners = listeners
@@ -273,7 +276,7 @@ class AsyncServer(_Serving):
 
     def __init__(
         self,
-        handler: Handler,
+        handler: "Handler",
         listen: Callable[[], Awaitable[list[AsyncListener]]],
         tasks: Tasks,
         slots: AsyncSlots,

@@ -1,7 +1,5 @@
 """Sockets that block: those of the standard library, or another library's that have the same methods."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket
@@ -274,7 +272,7 @@ class Sockets(NamedTuple):
 
     def serve(
         self,
-        handler: Handler,
+        handler: "Handler",
         host: str = "127.0.0.1",
         port: int = 0,
         *,

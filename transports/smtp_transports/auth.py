@@ -1,7 +1,5 @@
 """How servers authenticate their clients; what they know of users is their handler's business."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +21,7 @@ class AuthSettings(NamedTuple):
     a restart sees the difference. `iterations`: what SCRAM tells such a user; give what the others have.
     """
 
-    mechanisms: Sequence[str | Mechanism]
+    mechanisms: Sequence["str | Mechanism"]
     required: bool = False
     allow_plaintext: bool = False
     secret: bytes = os.urandom(16)
