@@ -105,12 +105,8 @@ def path_from_groups(
             raise LocalProtocolError(f"not an address literal (RFC 5321 4.1.3): {domain!r}")
     elif len(domain) > _MAX_DOMAIN:
         raise LocalProtocolError(f"domain of {len(domain)} octets; RFC 5321 allows {_MAX_DOMAIN}")
-    if route is None and octets.isascii():  # what `_new` does, without the call
-        path = _new_str(cls, octets.decode("ascii"))
-        path._at = len(local)
-        path._route = ()
-        path._is_ascii = True
-        return path
+    if route is None and octets.isascii():
+        return _new(cls, octets.decode("ascii"), len(local))
     path = _new(cls, _grammar.decode(octets, "the address"), len(_grammar.decode(local, "the address")))
     if route:
         path._route = tuple(_grammar.decode(route[1:], "the route").split(",@"))

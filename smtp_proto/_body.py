@@ -90,8 +90,8 @@ class TextWriter:
         return b"" if self._at_line_start and not self._held_cr else b"\r\n"
 
 
-# This guard is twice as fast as the search in `replace`, and most messages have no such line.
-_DOT_AT_LINE_START = re.compile(rb"\n\.").search
+# This guard is twice as fast as `find` and the search in `replace`, and most messages have no such line.
+_DOT_AT_LINE_START = re.compile(rb"\r\n\.").search
 
 
 def _stuffed(text: bytes) -> bytes:
@@ -179,7 +179,7 @@ class BodyReader:
     its octets on, and not from a piece on: so the cuts of the stream decide nothing.
     """
 
-    __slots__ = ("_refused_at", "_refused_limit", "long_lines", "nul", "refusal", "size")
+    __slots__ = ("_limits", "_refused_at", "long_lines", "nul", "refusal", "size")
 
     def __init__(self, limits: Limits) -> None:
         self.size = 0
@@ -187,7 +187,7 @@ class BodyReader:
         self.long_lines = False
         self.nul = False
         self._refused_at = 0
-        self._refused_limit = limits.refused_octets
+        self._limits = limits
 
     def refuse(self, reply: Reply, at: int) -> None:
         """The message cannot be accepted from its octet `at` on; the reason that comes first stands."""
@@ -202,9 +202,10 @@ class BodyReader:
         if self.refusal is None:
             return content
         content = content[: max(0, self._refused_at - start)]
-        if not content and self.size - self._refused_at > self._refused_limit:
+        limit = self._limits.refused_octets
+        if not content and self.size - self._refused_at > limit:
             raise LocalProtocolError(
-                f"more than {self._refused_limit} octets of a message that is refused",
+                f"more than {limit} octets of a message that is refused",
                 code=421,
                 enhanced="4.3.4",
             )
@@ -213,6 +214,14 @@ class BodyReader:
 
 # What the end of a piece may be the beginning of, longest first.
 _UNDECIDED = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+
+
+def _certain(octets: bytearray) -> int:
+    """How many octets are before that."""
+    for undecided in _UNDECIDED:
+        if octets.endswith(undecided):
+            return len(octets) - len(undecided)
+    return len(octets)
 
 
 _BARE = Reply(code=550, enhanced="5.5.2", text="bare CR or LF (RFC 5321 2.3.8)")
@@ -225,29 +234,29 @@ class DataReader(BodyReader):
     holds whole line ends, and the dot behind a line end is in the same piece.
     """
 
-    __slots__ = ("_at_start", "_line", "_line_ends", "_line_limit", "_size_limit", "ended")
+    __slots__ = ("_at_start", "_line", "_line_ends", "ended")
+
+    last = True
+    """As with the last of several chunks, the message ends with it."""
 
     def __init__(self, line_ends: LineEnds, limits: Limits) -> None:
         super().__init__(limits)
         self.ended = False
         self._line_ends = line_ends
-        self._size_limit = limits.message_size
-        self._line_limit = limits.text_line
         self._at_start = True
         self._line = 0
 
     def read(self, buffer: ReceiveBuffer) -> bytes:
         """The next piece of content; `b""` if the end came, or nothing can be decided yet."""
-        raw = b"" if self.ended else self._cut(buffer)
-        if not raw:
-            return raw if self.refusal is None else self._take(raw)
-        content = raw.replace(b"\r\n.", b"\r\n")
+        content = b"" if self.ended else self._cut(buffer)
+        if not content:
+            return content if self.refusal is None else self._take(content)
         regular = is_regular(content)
         if not regular:
             content = self._irregular(content)
         size = self.size + len(content)
-        limit = self._size_limit
-        if limit is not None and self.size <= limit < size:
+        limit = self._limits.message_size
+        if limit is not None and size > limit >= self.size:
             text = f"message of more than {limit} octets"
             self.refuse(Reply(code=552, enhanced="5.3.4", text=text), limit)
         if self.refusal is None:
@@ -256,9 +265,10 @@ class DataReader(BodyReader):
             content = self._take(content)
         if not regular and b"\0" in content:
             self.nul = True
-        if self._line_limit is not None and content and not self.long_lines:
-            self._line = measure(content, self._line, self._line_limit)
-            self.long_lines = self._line > self._line_limit
+        limit = self._limits.text_line
+        if limit is not None and content and not self.long_lines:
+            self._line = measure(content, self._line, limit)
+            self.long_lines = self._line > limit
         return content
 
     def _irregular(self, content: bytes) -> bytes:
@@ -271,7 +281,7 @@ class DataReader(BodyReader):
         return content
 
     def _cut(self, buffer: ReceiveBuffer) -> bytes:
-        """Take all that is certain off the buffer, and the end if it is there."""
+        """Take all that is certain off the buffer, and the end if it is there; leave out the stuffed dots."""
         octets = buffer.octets
         if self._at_start:
             if octets[:1] in b".":
@@ -281,14 +291,17 @@ class DataReader(BodyReader):
                     return buffer.take(3)[:0] if self.ended else b""
                 buffer.take(1)
             self._at_start = False
-        end = octets.find(b"\r\n.\r\n")
-        if end >= 0:
+        dot = _DOT_AT_LINE_START(octets)
+        if dot is None:
+            return buffer.take(_certain(octets))
+        first = dot.start()
+        end = octets.find(b"\r\n.\r\n", first)
+        if end < 0:
+            text = buffer.take(_certain(octets))
+        else:
             self.ended = True
-            return buffer.take(end + 5)[:-3]
-        for undecided in _UNDECIDED:
-            if octets.endswith(undecided):
-                return buffer.take(len(octets) - len(undecided))
-        return buffer.take(len(octets))
+            text = buffer.take(end + 5)[:-3]
+        return text if end == first else text.replace(b"\r\n.", b"\r\n")
 
 
 class ChunkReader(BodyReader):

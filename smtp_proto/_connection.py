@@ -119,9 +119,10 @@ class Connection:
         Call it when `next_event()` returned `NEED_DATA`: then what is stored stays within the limits.
         Raises `LocalProtocolError` for octets after the end.
         """
-        if self._eof and data:
+        if not data:
+            self._eof = True
+        elif self._eof:
             raise LocalProtocolError("octets after the end of file")
-        self._eof = not data
         buffer = self._buffer
         buffer.octets += data  # what `append` does, without the call
         buffer.end += len(data)
@@ -133,11 +134,8 @@ class Connection:
 
     def data_to_send(self) -> bytes:
         """Take the octets that are to be sent now; `b""` if there are none."""
-        out = self._out
-        if not out:
-            return b""
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
+        data = b"".join(self._out)
+        self._out.clear()
         return data
 
     @property

@@ -1,5 +1,6 @@
 """What opens a transaction, as one group: MAIL, RCPT for each recipient, and DATA (RFC 2920 3.1), unless the
-message itself stands behind them, in a chunk (RFC 3030 4.2).
+message itself stands behind them, in a chunk (RFC 3030 4.2). Here as a client says it, and as a server reads
+each line of it.
 """
 
 from __future__ import annotations
@@ -7,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
+from . import _grammar
 from ._addresses import Path
 from ._commands import Command, Data, Mail, Rcpt, received_mail, received_rcpt
-from ._parameters import NO_PARAMETERS, size_alone
+from ._errors import LocalProtocolError
+from ._limits import Limits
+from ._parameters import NO_PARAMETERS, parse_parameters, size_alone
+from ._receive_buffer import ReceiveBuffer
 
 DATA = Data()
+
+_new_str = str.__new__
 
 
 class Envelope(Sequence[Command]):
@@ -84,3 +91,30 @@ def plain_envelope(sender: str, recipients: Sequence[str], size: int | None) -> 
     envelope.asks_for_data = True
     envelope._commands = None
     return envelope
+
+
+def read_envelope(buffer: ReceiveBuffer, limits: Limits) -> tuple[bytes, Command] | None:
+    """The line in front, without its CRLF, and its command, if it is one of these as most are.
+
+    None: nothing was taken, and `read_command` has to look closer.
+    """
+    octets = buffer.octets
+    # What comes octet by octet is not looked at again and again.
+    match = None if buffer.searched else _grammar.ENVELOPE_LINE.match(octets)
+    if match is None or (end := match.end()) > limits.command_line:
+        return None
+    line, mail, address, local, words = match.groups()
+    parameters = NO_PARAMETERS
+    if words:
+        try:
+            parameters = parse_parameters("MAIL" if mail else "RCPT", words, limits.parameters)
+        except LocalProtocolError:
+            return None
+    del octets[:end]
+    if address is None:
+        return line, DATA
+    path = _new_str(Path, address, "ascii")
+    path._at = len(local)
+    path._route = ()
+    path._is_ascii = True
+    return line, received_mail(path, parameters) if mail else received_rcpt(path, parameters)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import AnyStr, Generic
+from typing import Any, AnyStr, Generic
 
 from ._errors import LocalProtocolError
 
@@ -21,19 +21,21 @@ from ._errors import LocalProtocolError
 class Rule(Generic[AnyStr]):
     """A pattern that is compiled when it is first asked: to compile them all is a third of the import."""
 
-    __slots__ = ("_pattern", "fullmatch")
+    __slots__ = ("_pattern", "fullmatch", "match")
 
     _pattern: AnyStr
     fullmatch: Callable[[AnyStr], re.Match[AnyStr] | None]
     """The match of the whole of a text, or None."""
+    match: Callable[[Any], re.Match[AnyStr] | None]
+    """That of what stands in front of a text."""
 
     def __init__(self, pattern: AnyStr) -> None:
         self._pattern = pattern
-        self.fullmatch = self._compile
 
-    def _compile(self, text: AnyStr) -> re.Match[AnyStr] | None:
-        self.fullmatch = re.compile(self._pattern).fullmatch
-        return self.fullmatch(text)
+    def __getattr__(self, name: str) -> Any:
+        asked = getattr(re.compile(self._pattern), name)
+        setattr(self, name, asked)
+        return asked
 
 
 _UTF8 = rb"\x80-\xff"
@@ -80,8 +82,9 @@ _MAILBOX = rb"(?P<local>%b|%b)@(?P<domain>%b|%b)" % (
     _LITERAL,
 )
 
-# The commonest form of it, as text: an ASCII Dot-string at an ASCII Domain, of any length.
-_PLAIN = (rb"(%b)@%b" % (_DOT_STRING, _DOMAIN)).replace(_UTF8, b"").decode("ascii")
+# The commonest form of it: an ASCII Dot-string at an ASCII Domain, of any length.
+_PLAIN_OCTETS = (rb"(%b)@%b" % (_DOT_STRING, _DOMAIN)).replace(_UTF8, b"")
+_PLAIN = _PLAIN_OCTETS.decode("ascii")
 PLAIN_MAILBOX = Rule(_PLAIN)
 
 # Several such, each on a line of its own, for one look at all of them.
@@ -98,7 +101,11 @@ PATH = Rule(_PATH)
 
 # mail = "MAIL FROM:" Reverse-path [SP Mail-parameters];  rcpt = "RCPT TO:" Forward-path likewise
 # A space behind the colon is against the RFC, and everybody takes it.
-ENVELOPE = Rule(rb"(?:(?i:(?P<mail>MAIL) ++FROM)|(?i:RCPT ++TO)): *+<%b>(?P<parameters> .*)?" % _PATH)
+_VERBS = rb"(?:(?i:(?P<mail>MAIL) ++FROM)|(?i:RCPT ++TO)): *+"
+ENVELOPE = Rule(rb"%b<%b>(?P<parameters> .*)?" % (_VERBS, _PATH))
+
+# What most of these lines are, and DATA, each with its CRLF. An address of 255 octets has no domain of more.
+ENVELOPE_LINE = Rule(rb"(%b<(?![^>]{256})(%b)>( [^\r\n]*+)?+|(?i:DATA))\r\n" % (_VERBS, _PLAIN_OCTETS))
 
 # esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-");  esmtp-value = 1*(%d33-60 / %d62-126)
 #                                                                 (RFC 5321 4.1.2, RFC 6531 3.3)

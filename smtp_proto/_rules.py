@@ -74,7 +74,7 @@ def _auth(session: Session, command: Auth) -> None:
         raise LocalProtocolError(f"{command.mechanism} is not offered", code=504, enhanced="5.5.4")
 
 
-def _mail(session: Session, command: Mail) -> None:
+def check_mail(session: Session, command: Mail) -> None:
     parameters = command._parameters
     if parameters:
         check_parameters("MAIL", parameters, session.features)
@@ -86,7 +86,7 @@ def _mail(session: Session, command: Mail) -> None:
         session.quota.count_mail()
 
 
-def _rcpt(session: Session, command: Rcpt) -> None:
+def check_rcpt(session: Session, command: Rcpt) -> None:
     if command._parameters:
         check_parameters("RCPT", command._parameters, session.features)
     if not command._forward_path._is_ascii:
@@ -141,8 +141,8 @@ RULES: dict[type[Command], Callable[[Any, Any], None]] = {
     Lhlo: _lmtp_only,
     StartTLS: _starttls,
     Auth: _auth,
-    Mail: _mail,
-    Rcpt: _rcpt,
+    Mail: check_mail,
+    Rcpt: check_rcpt,
     Data: _data,
     Vrfy: _question,
     Expn: _question,

@@ -25,13 +25,14 @@ from ._commands import (
     UnknownCommand,
 )
 from ._connection import CLOSED, NEED_DATA, NO_FEATURES, OVER, PAUSED, Connection, Signal, name, refusal
+from ._envelope import read_envelope
 from ._errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from ._extension_commands import Burl, XClient
 from ._limits import DEFAULT_LIMITS, Limits, Timer
 from ._readers import Fatal, is_last_in_group, read_auth_response, read_command, weigh
 from ._replies import Hello, Reply
-from ._rules import RULES, SPECIAL_ANSWERS, check_answer
-from ._state import IN_TRANSACTION, OPENING, TABLE, State
+from ._rules import RULES, SPECIAL_ANSWERS, check_answer, check_mail, check_rcpt
+from ._state import OPENING, TABLE, State
 from ._text import LineEnds
 from ._writers import write_reply
 
@@ -59,13 +60,11 @@ class ServerConnection(Connection):
         "_errors",
         "_line",
         "_line_ends",
-        "_line_limit",
         "_must_refuse",
         "_reader",
         "_recipients",
         "_refused",
-        "_skip_line",
-        "_skip_octets",
+        "_skip",
         "_verdicts",
     )
 
@@ -84,13 +83,11 @@ class ServerConnection(Connection):
         self._answering: Command | None = OPENING
         self._must_refuse = False
         self._line = b""  # that is being answered
-        self._line_limit = min(limits.command_line, limits.auth_line)
-        self._reader: DataReader | ChunkReader | None = None
+        self._reader: DataReader | ChunkReader = _NO_BODY
         self._chunk: Bdat | Burl | None = None
         self._recipients = 0
         self._verdicts = 0
-        self._skip_line = False
-        self._skip_octets = 0
+        self._skip = 0  # so many octets, or the rest of a line
         self._refused: MalformedCommand | None = None  # waits for the end of the octets that are skipped
         self._errors = 0
 
@@ -111,8 +108,8 @@ class ServerConnection(Connection):
         if self._error is not None or self._answering is not None or state in _NOT_READING:
             return self._pause()
         try:
-            if self._reader is not None and state in _IN_BODY:
-                return self._next_of_body(self._reader)
+            if state in _IN_BODY:
+                return self._next_of_body()
             if not self._buffer.octets and not self._eof:  # as whenever all that came was answered
                 return NEED_DATA
             return self._next_command(state)
@@ -127,105 +124,101 @@ class ServerConnection(Connection):
             self._refuse_input("behind STARTTLS")
         return PAUSED
 
-    def _next_of_body(self, reader: DataReader | ChunkReader) -> Command | Signal:
+    def _next_of_body(self) -> Command | Signal:
+        reader = self._reader
         data = reader.read(self._buffer)
         if data:
             return MessageData(data=data)
         if not reader.ended:
             return self._need_data("in the middle of a message")
-        self._must_refuse = reader.refusal is not None
-        if isinstance(reader, ChunkReader) and not reader.last:
+        if reader.refusal is not None:
+            self._must_refuse = True
+        if not reader.last:
             self._answering = self._chunk
             return PAUSED
         end = EndOfMessage(refusal=reader.refusal, long_lines=reader.long_lines, nul=reader.nul)
         self._answering = end
-        self._verdicts = self._recipients if self.lmtp else 0
+        if self.lmtp:
+            self._verdicts = self._recipients
         return end
 
     def _next_command(self, state: State) -> Command | Signal:
-        if self._skip_octets or self._skip_line:
+        if self._skip:
             return self._next_after_refused(state)
         try:
-            try:
-                line = self._buffer.read_line(self._line_limit, bare_lf=self._accept_bare_lf)
-            except LocalProtocolError:
-                line = self._read_long_line(state)
-            if line is None:
-                return self._need_data("in the middle of a command")
-            if state is _AUTH:
-                self._line = b""
-                command: Command = read_auth_response(line)
+            found = None if state is _AUTH else read_envelope(self._buffer, self.limits)
+            if found is None:
+                command = self._read_line(state)
             else:
-                self._line = line
-                command = read_command(line, self.limits)
+                self._line, command = found
         except LocalProtocolError as exc:
             return self._malformed(weigh(self._line, exc))
+        if command is None:
+            return self._need_data("in the middle of a command")
         kind = type(command)
+        rule = _RULES[state].get(kind, _out_of_order)
         try:
-            if kind not in TABLE[state]:
-                text = f"{name(command)} in state {state.value}"
-                raise LocalProtocolError(text, code=503, enhanced="5.5.1")
-            rule = _RULES.get(kind)
             if rule is not None:
                 rule(self, command)
         except LocalProtocolError as exc:
             if isinstance(command, Bdat):
                 self._check_skip(command.size)
-                self._skip_octets = command.size
+                self._skip = command.size
             return self._malformed(exc)
-        begin = _BEGIN.get(kind)
-        if begin is not None:
-            return begin(self, command)
-        self._answering = command
+        if kind in _CHUNKS:
+            self._begin_chunk(command)
+        else:
+            self._answering = command
         return command
 
     def _next_after_refused(self, state: State) -> Command | Signal:
         """Drop what belongs to a refused command, and hand it out or go on."""
-        if self._skip_octets:
-            self._skip_octets -= len(self._buffer.take(self._skip_octets))
-        if self._skip_line:
-            self._skip_line = not self._buffer.skip_line(bare_lf=self._accept_bare_lf)
-        if self._skip_octets or self._skip_line:
+        if self._skip > 0:
+            self._skip -= len(self._buffer.take(self._skip))
+        elif self._buffer.skip_line(bare_lf=self._accept_bare_lf):
+            self._skip = 0
+        if self._skip:
             return self._need_data("in the middle of what is refused")
         if self._refused is not None:
             self._answering, self._refused = self._refused, None
             return self._answering
         return self._next_command(state)
 
-    def _read_long_line(self, state: State) -> bytes | None:
-        """A line that one of two limits refuses, and the other one may allow (RFC 4954 4)."""
+    def _read_line(self, state: State) -> Command | None:
+        """Any other command. The line of one with credentials may be longer (RFC 4954 4)."""
         octets = self._buffer.octets
         is_auth = state is _AUTH or octets[:5].upper() == b"AUTH "
         limit = self.limits.auth_line if is_auth else self.limits.command_line
         try:
-            return self._buffer.read_line(limit, bare_lf=self._accept_bare_lf)
+            line = self._buffer.read_line(limit, bare_lf=self._accept_bare_lf)
         except LocalProtocolError:
-            self._skip_line = True
+            self._skip = _REST_OF_LINE
             self._line = b"" if state is _AUTH else bytes(octets[:limit])
             raise
+        if line is None:
+            return None
+        self._line = b"" if state is _AUTH else line
+        return read_auth_response(line) if state is _AUTH else read_command(line, self.limits)
 
     def _check_mail(self, command: Mail) -> None:
-        RULES[Mail](self, command)
+        check_mail(self, command)
         limit = self.limits.message_size
         if limit is not None and command._parameters.get("SIZE", 0) > limit:
             text = f"messages of more than {limit} octets are not taken"
             raise LocalProtocolError(text, code=552, enhanced="5.3.4")
 
     def _check_rcpt(self, command: Rcpt) -> None:
-        RULES[Rcpt](self, command)
+        check_rcpt(self, command)
         if self._recipients >= self.limits.recipients:
-            raise LocalProtocolError(
-                f"more than {self.limits.recipients} recipients", code=452, enhanced="4.5.3"
-            )
+            text = f"more than {self.limits.recipients} recipients"
+            raise LocalProtocolError(text, code=452, enhanced="4.5.3")
 
-    def _begin_unknown(self, command: UnknownCommand) -> UnknownCommand:
+    def _check_unknown(self, command: UnknownCommand) -> None:
         if _grammar.FOREIGN.fullmatch(self._line):
             raise Fatal("this is SMTP, and in the clear", code=554, enhanced="5.5.1")
         self._count_error()
-        self._answering = command
-        return command
 
-    def _begin_chunk(self, command: Bdat | Burl) -> Bdat | Burl:
+    def _begin_chunk(self, command: Any) -> None:
         reader = self._reader
         if not isinstance(reader, ChunkReader):
             self._reader = reader = ChunkReader(self.limits)
@@ -238,7 +231,6 @@ class ServerConnection(Connection):
         reader.begin(command.size, command.last)
         command._refusal = reader.refusal
         self._chunk = command
-        return command
 
     def _check_skip(self, size: int) -> None:
         if size > self.limits.refused_octets:
@@ -250,10 +242,10 @@ class ServerConnection(Connection):
         self._count_error()
         line = self._line[:4] if self._line[:4].upper() == b"AUTH" else self._line
         command = MalformedCommand(line=line, reply=refusal(exc))
-        if self._skip_line:
+        if self._skip < 0:
             self._line = b""  # what waits behind it is its rest
         self._must_refuse = True
-        if self._skip_octets:  # RFC 3030 2: a refused chunk is discarded before it is answered
+        if self._skip > 0:  # RFC 3030 2: a refused chunk is discarded before it is answered
             self._refused = command
             return self._next_after_refused(self._machine.state)
         self._answering = command
@@ -269,7 +261,7 @@ class ServerConnection(Connection):
             raise Fatal("this is SMTP, and in the clear", code=554, enhanced="5.5.1")
         if not self._eof:
             return NEED_DATA
-        if self._buffer or self._reader is not None or self._skip_octets or self._skip_line:
+        if self._buffer or self._skip or self._machine.state in _WITH_BODY:
             raise Fatal(f"connection closed by the client {where}", code=421, enhanced="4.4.2")
         self._machine.closed()
         return CLOSED
@@ -285,7 +277,6 @@ class ServerConnection(Connection):
         if command is None:
             self._send_unasked(reply)
             return
-        machine = self._machine
         kind = type(command)
         code = reply._code
         if self._must_refuse and code < 400:
@@ -293,25 +284,21 @@ class ServerConnection(Connection):
         if type(reply) is not Reply or kind in SPECIAL_ANSWERS:
             check_answer(kind, reply)
         if 300 <= code < 400 and not (
-            machine.names(kind, code) and (code != 353 or self._may_announce(reply))
+            self._machine.names(kind, code) and (code != 353 or self._may_announce(reply))
         ):
             raise LocalProtocolError(f"{code} is no answer to {name(command)}")
         self._out.append(reply._octets or write_reply(reply))
-        if code == 353:
-            self._verdicts = self._recipients + 1
-            return
-        if self._verdicts and kind is EndOfMessage and self._is_one_of_several(code):
+        if kind is EndOfMessage and (self._verdicts or code == 353) and self._is_one_of_several(code):
             return
         self._answering = None
-        self._must_refuse = False
-        machine.answered(kind, code)
+        self._machine.answered(kind, code)
         settle = _SETTLE.get(kind)
         if settle is not None:
             settle(self, command, reply)
-        if self._mail is not None and machine.state not in IN_TRANSACTION:
-            self._reset()
-        if code >= 400 and self._buffer and is_last_in_group(self._line):
-            self._fault(ProtocolError("input behind a refused command", code=554, enhanced="5.5.1"))
+        if code >= 400:
+            self._must_refuse = False
+            if self._buffer and is_last_in_group(self._line):
+                self._fault(ProtocolError("input behind a refused command", code=554, enhanced="5.5.1"))
         self._line = b""
 
     def fail(self) -> None:
@@ -342,11 +329,18 @@ class ServerConnection(Connection):
         return is_asked and not self._verdicts and len(reply.lines) == 1
 
     def _is_one_of_several(self, code: int) -> bool:
-        self._verdicts -= 1
+        """Whether more verdicts follow."""
+        if code == 353:
+            self._verdicts = self._recipients + 1
+        else:
+            self._verdicts -= 1
         return self._verdicts > 0 and code != 421
 
     def _settle_mail(self, command: Mail, reply: Reply) -> None:
+        """Here a transaction begins: nothing of one before is left."""
         self._mail = command
+        self._reader = _NO_BODY
+        self._recipients = 0
 
     def _settle_rcpt(self, command: Rcpt, reply: Reply) -> None:
         self._recipients += reply._code < 300
@@ -362,14 +356,16 @@ class ServerConnection(Connection):
     def _settle_auth(self, command: Command, reply: Reply) -> None:
         self.authenticated: bool = reply.code == 235
 
-    def _reset(self) -> None:
-        """Forget all that belongs to a transaction; every way out of one leads through here."""
-        self._mail = None
-        self._reader = None
-        self._recipients = 0
+
+def _out_of_order(conn: ServerConnection, command: Command) -> None:
+    raise LocalProtocolError(f"{name(command)} in state {conn.state.value}", code=503, enhanced="5.5.1")
 
 
+_NO_BODY = DataReader(LineEnds.STRICT, DEFAULT_LIMITS)  # which nobody asks
+_REST_OF_LINE = -1
 _IN_BODY = frozenset((State.DATA, State.CHUNK))
+_WITH_BODY = _IN_BODY | {State.BDAT, State.BDAT_FAILED}
+_CHUNKS = frozenset((Bdat, Burl))
 # An Enum member is slow to look up before Python 3.12.
 _AUTH, _DATA_BLOCK, _SERVER = State.AUTH, Timer.DATA_BLOCK, Timer.SERVER
 _NOT_READING = frozenset((State.CLOSED, State.FAILED, State.TLS))
@@ -387,14 +383,11 @@ _SETTLE: dict[type[Command], Callable[[ServerConnection, Any, Reply], None]] = {
     XClient: ServerConnection._begin_afresh,
 }
 
-# What a server asks before it hands these out, and what it does with them first.
-_RULES: dict[type[Command], Callable[[ServerConnection, Any], None]] = {
+# What a server asks before it hands these out; and for each state what may be said in it, with that or None.
+_OWN_RULES: dict[type[Command], Callable[[ServerConnection, Any], None]] = {
     **RULES,
     Mail: ServerConnection._check_mail,
     Rcpt: ServerConnection._check_rcpt,
+    UnknownCommand: ServerConnection._check_unknown,
 }
-_BEGIN: dict[type[Command], Callable[[ServerConnection, Any], Command]] = {
-    Bdat: ServerConnection._begin_chunk,
-    Burl: ServerConnection._begin_chunk,
-    UnknownCommand: ServerConnection._begin_unknown,
-}
+_RULES = {state: {kind: _OWN_RULES.get(kind) for kind in row} for state, row in TABLE.items()}

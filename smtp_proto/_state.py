@@ -245,11 +245,28 @@ _SUCCESS: Mapping[State, Mapping[type[Command], State]] = {
     state: {kind: _success(state, kind) for kind in row} for state, row in TABLE.items()
 }
 
-# And as both ends ask it after each reply: state -> command -> where the code, or its first digit, leads.
-_ANSWERED: Mapping[State, Mapping[type[Command], Outcomes]] = {
+
+class _Answers(dict[int, State]):
+    """Where each code leads: that of its first digit, unless the code stands there itself."""
+
+    __slots__ = ()
+
+    def __missing__(self, code: int) -> State:
+        state = self[code] = self[code // 100]
+        return state
+
+
+def _answers(state: State, outcomes: Outcomes) -> _Answers:
+    return _Answers({**dict.fromkeys((2, 3, 4, 5), state), **outcomes, 421: State.CLOSED})
+
+
+_KINDS = {kind for row in TABLE.values() for kind in row}
+
+# And as both ends ask it after each reply: state -> command, said in it or late -> code -> new state.
+_ANSWERED: Mapping[State, Mapping[type[Command], _Answers]] = {
     state: {
-        kind: {**dict.fromkeys((2, 3, 4, 5), state), **outcomes, 421: State.CLOSED}
-        for kind, outcomes in {**LATE, **row}.items()
+        **dict.fromkeys(_KINDS, _answers(state, _NO_OUTCOMES)),
+        **{kind: _answers(state, outcomes) for kind, outcomes in {**LATE, **row}.items() if outcomes},
     }
     for state, row in TABLE.items()
 }
@@ -276,11 +293,7 @@ class Machine:
 
     def answered(self, kind: type[Command], code: int) -> None:
         """A command of this kind was answered with `code`."""
-        outcomes = _ANSWERED[self.state].get(kind)
-        if outcomes is not None:
-            self.state = outcomes.get(code) or outcomes[code // 100]
-        elif code == 421:
-            self.state = _CLOSED
+        self.state = _ANSWERED[self.state][kind][code]
 
     def succeed(self, kind: type[Command]) -> None:
         """Take for granted that a command of this kind, which is allowed, was answered well."""

@@ -63,16 +63,17 @@ def measure(data: bytes, carried: int, limit: int) -> int:
     `carried` is how much of the first line came earlier. Looks at one line end in a thousand octets:
     the last one within reach of each line's start.
     """
-    start, at = -carried, 0
+    start, reach = 0, limit - carried
     size = len(data)
-    while size - start > limit:
-        end = data.rfind(b"\r\n", at, start + limit + 2)
+    while size > reach:
+        end = data.rfind(b"\r\n", start, reach + 2)
         if end < 0:
-            return size - start
-        start = at = end + 2
+            return size - reach + limit
+        start = end + 2
+        reach = start + limit
     # What is left fits: only the last line end matters.
-    end = data.rfind(b"\r\n", at)
-    return size - start if end < 0 else size - end - 2
+    end = data.rfind(b"\r\n", start)
+    return size - reach + limit if end < 0 else size - end - 2
 
 
 def pieces_of(text: bytes) -> Iterator[bytes]:

@@ -177,6 +177,7 @@ def test_every_pattern_of_the_grammar_is_used_whole() -> None:
         f"_grammar.{name}.match"
         for name in (
             "ENHANCED_CODE",
+            "ENVELOPE_LINE",
             "LINES_OF_REPLY",
             "ONE_LINE_REPLY",
             "SUCCESSES",
