@@ -1,5 +1,7 @@
 """Sockets that block: those of the standard library, or another library's that have the same methods."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import socket
@@ -7,7 +9,7 @@ import ssl
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from smtp_proto import Features, Limits, LineEnds, ProxyHeader, SMTPError
 from smtp_proto.ops import DEFAULT_OFFER, StartTLSPolicy
@@ -200,15 +202,23 @@ class Listener:
         stop_listening(self._sock, self.address)
 
 
-class Sockets(NamedTuple):
-    """A library of sockets and threads; its `connect` and `serve` are what an adapter offers."""
+class Sockets:
+    """A library of sockets and threads; its `connect` and `serve` are what an adapter offers.
 
-    socket: Any
-    """A module such as `socket`."""
-    stream: Callable[[Any, Security], SocketStream]
-    """Makes a stream of a socket."""
-    threads: Callable[[], Threads]
-    slots: Callable[[int], Slots]
+    `socket`: a module such as `socket`. `stream`: makes a stream of a socket.
+    """
+
+    def __init__(
+        self,
+        socket: Any,
+        stream: Callable[[Any, Security], SocketStream],
+        threads: Callable[[], Threads],
+        slots: Callable[[int], Slots],
+    ) -> None:
+        self.socket = socket
+        self.stream = stream
+        self.threads = threads
+        self.slots = slots
 
     def connect(
         self,
@@ -272,7 +282,7 @@ class Sockets(NamedTuple):
 
     def serve(
         self,
-        handler: "Handler",
+        handler: Handler,
         host: str = "127.0.0.1",
         port: int = 0,
         *,
