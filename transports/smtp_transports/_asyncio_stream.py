@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from ._asyncio_buffers import buffer_of
 from ._asyncio_deadlines import Deadlines
@@ -17,6 +17,20 @@ _HELD = 1
 _LINGER = 5.0
 
 
+class Shared(NamedTuple):
+    """What the streams of a listener share. Who has one stream only makes it for that."""
+
+    loop: asyncio.AbstractEventLoop
+    deadlines: Deadlines
+    buffer: memoryview
+
+    @classmethod
+    def of_this_loop(cls) -> Self:
+        """For streams of the loop that runs."""
+        loop = asyncio.get_running_loop()
+        return cls(loop, Deadlines(loop), buffer_of(loop))
+
+
 class Stream(asyncio.BufferedProtocol):
     """A connection as a stream. It reads ahead one piece at most, and no piece across the start of TLS."""
 
@@ -24,11 +38,9 @@ class Stream(asyncio.BufferedProtocol):
     _transport: Any
     _plain: Any  # the transport below TLS
 
-    def __init__(self, security: Security, deadlines: Deadlines | None = None) -> None:
+    def __init__(self, security: Security, shared: Shared | None = None) -> None:
         self._security = security
-        self._loop = asyncio.get_running_loop()
-        self._deadlines = Deadlines(self._loop) if deadlines is None else deadlines
-        self._buffer = buffer_of(self._loop)
+        self._loop, self._deadlines, self._buffer = shared or Shared.of_this_loop()
         self._data = b""  # read ahead; reading is paused then
         self._has_spoken = False  # what is read ahead before that is the handshake's
         self._ended = False  # no octets will come any more
@@ -216,8 +228,6 @@ class Stream(asyncio.BufferedProtocol):
         """The connection is there."""
         self._transport = self._plain = transport
         transport.set_write_buffer_limits(_HELD, 0)
-        if self._security.server_side:  # a client waits for the greeting at once
-            transport.pause_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where octets are to go."""
