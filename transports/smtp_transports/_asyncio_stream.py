@@ -263,8 +263,9 @@ class Stream(asyncio.BufferedProtocol):
         """The connection is gone."""
         if isinstance(exc, OSError) and self._transport is self._plain:
             self._read_last_words()
-        self._lost = self._lost or exc or (None if self._ended else ConnectionResetError("connection lost"))
-        self._lost = self._lost or ConnectionAbortedError("the connection was closed")
+        if self._lost is None:
+            closed = ConnectionAbortedError("the connection was closed")
+            self._lost = exc or (closed if self._ended else ConnectionResetError("connection lost"))
         self._deadlines.forget(self)
         self._is_closed = True
         if self._closing is not None and not self._closing.done():

@@ -17,6 +17,7 @@ import gevent
 import gevent.event
 import gevent.lock
 import gevent.socket
+from gevent.exceptions import ConcurrentObjectUseError
 
 from ._client import Client
 from ._places import IN_THE_CLEAR, Security
@@ -33,13 +34,14 @@ class _Greenlets:
 
     def __init__(self) -> None:
         self._running: set[gevent.Greenlet[..., None]] = set()
+        self._forget = self._running.discard  # one for all of them
         self.pause = gevent.sleep
 
     def start(self, function: Callable[[], None]) -> None:
         """Run `function` in a greenlet of its own."""
         greenlet = gevent.Greenlet(function)
         self._running.add(greenlet)
-        greenlet.rawlink(self._running.discard)
+        greenlet.rawlink(self._forget)
         greenlet.start()
 
     def join(self, seconds: float | None) -> bool:
@@ -117,13 +119,15 @@ class SocketStream(PlainStream):
         watcher = self._direct._read_event
         if watcher is None:  # the socket is closed, as it will say
             return
+        if watcher.callback is not None:
+            raise ConcurrentObjectUseError("another greenlet waits for this socket")
         if timeout is not None:
             self._deadline = time.monotonic() + timeout
             if self._timer is None or self._fires_at > self._deadline:
                 self._start_timer(timeout)
             self._waiter = gevent.getcurrent()
         try:
-            gevent.socket.wait(watcher)
+            self._direct.hub.wait(watcher)
         finally:
             self._waiter = None
 
