@@ -1151,9 +1151,9 @@ def test_a_large_message_goes_through_little_memory(loop: Loop, way: str, megaby
 
 def test_a_trio_stream_that_was_hung_up_on_says_so() -> None:
     async def main() -> None:
-        ours, theirs = trio.socket.socketpair()
+        ours, theirs = socket.socketpair()
         with theirs:
-            stream = smtp_transports.trio.Stream(trio.SocketStream(ours), IN_THE_CLEAR)
+            stream = smtp_transports.trio.Stream(ours, IN_THE_CLEAR)
             stream.hang_up()
             with pytest.raises(ConnectionAbortedError, match="the connection was closed"):
                 await stream.receive_some(1, None)

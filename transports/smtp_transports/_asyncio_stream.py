@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any, NamedTuple, Self
+from typing import Any
 
-from ._asyncio_buffers import buffer_of
-from ._asyncio_deadlines import Deadlines
+from ._asyncio_buffers import Shared
 from ._callback_driver import CalledDriver, Listener
 from ._places import Security
 
@@ -15,20 +14,6 @@ from ._places import Security
 _HELD = 1
 # Seconds that closing gives to octets on their way.
 _LINGER = 5.0
-
-
-class Shared(NamedTuple):
-    """What the streams of a listener share. Who has one stream only makes it for that."""
-
-    loop: asyncio.AbstractEventLoop
-    deadlines: Deadlines
-    buffer: memoryview
-
-    @classmethod
-    def of_this_loop(cls) -> Self:
-        """For streams of the loop that runs."""
-        loop = asyncio.get_running_loop()
-        return cls(loop, Deadlines(loop), buffer_of(loop))
 
 
 class Stream(asyncio.BufferedProtocol):

@@ -18,7 +18,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from ._async import AsyncSockets
-from ._asyncio_stream import Shared, Stream
+from ._asyncio_buffers import Shared
+from ._asyncio_stream import Stream
 from ._callback_server import CallbackServer
 from ._client import AsyncClient
 from ._opening import address_at, stop_listening
