@@ -52,34 +52,33 @@ class Stream:
 
     async def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
-        if self._secured is not None:
-            with _limit(timeout), _guard:
+        rest = memoryview(data)
+        if self._secured is None:
+            if self._goes_on:
+                await trio.lowlevel.checkpoint()
+            else:  # who reads next lets the others have their turn then
+                await trio.lowlevel.checkpoint_if_cancelled()
+            self._goes_on = True
+            rest = self._send_some(rest)
+            if not rest:
+                return
+        with _limit(timeout), _guard:
+            if self._secured is not None:
                 await self._secured.send_all(data)
                 return
-            raise TimeoutError
-        if self._goes_on:
-            await trio.lowlevel.checkpoint()
-        else:  # who reads next lets the others have their turn then
-            await trio.lowlevel.checkpoint_if_cancelled()
-        self._goes_on = True
-        sent = self._send_some(data)
-        if sent < len(data):
-            await self._send_rest(memoryview(data)[sent:], timeout)
-
-    async def _send_rest(self, data: memoryview, timeout: float | None) -> None:
-        with _limit(timeout), _guard:
-            while data:
+            while rest:
                 await trio.lowlevel.wait_writable(self.sock)
-                data = data[self._send_some(data) :]
+                rest = self._send_some(rest)
             return
         raise TimeoutError
 
-    def _send_some(self, data: bytes | memoryview) -> int:
+    def _send_some(self, data: memoryview) -> memoryview:
+        """Send what can be sent at once; the rest."""
         with _guard:
             try:
-                return self.sock.send(data)
+                return data[self.sock.send(data) :]
             except BlockingIOError:
-                return 0
+                return data
 
     async def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
         """Wait for octets; `b""` is the end."""
