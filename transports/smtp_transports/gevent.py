@@ -9,6 +9,7 @@ with serve(Mailbox(), "127.0.0.1", 0) as server:
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -75,7 +76,7 @@ class SocketStream(PlainStream):
         self._waiter: Any = None
         self._deadline = 0.0  # of the waiter
         self._timer: Any = None
-        self._fires_at = 0.0
+        self._fires_at = math.inf
 
     def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
@@ -123,7 +124,7 @@ class SocketStream(PlainStream):
             raise ConcurrentObjectUseError("another greenlet waits for this socket")
         if timeout is not None:
             self._deadline = time.monotonic() + timeout
-            if self._timer is None or self._fires_at > self._deadline:
+            if self._deadline < self._fires_at:
                 self._start_timer(timeout)
             self._waiter = gevent.getcurrent()
         try:
@@ -132,15 +133,16 @@ class SocketStream(PlainStream):
             self._waiter = None
 
     def _start_timer(self, seconds: float) -> None:
+        """Be told when the deadline is over, in so many seconds."""
         self._stop_timer()
-        self._fires_at = time.monotonic() + seconds
+        self._fires_at = self._deadline
         self._timer = gevent.get_hub().loop.timer(seconds, ref=False)
         self._timer.start(self._tick)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.close()
-            self._timer = None
+            self._timer, self._fires_at = None, math.inf
 
     def _tick(self) -> None:
         self._stop_timer()
