@@ -10,6 +10,7 @@ import gevent
 import gevent.event
 import gevent.socket
 import pytest
+from gevent.exceptions import ConcurrentObjectUseError
 from loops import Gevent
 
 from smtp_transports.gevent import SocketStream
@@ -105,6 +106,16 @@ def test_a_wait_that_another_timer_ends_is_over() -> None:
         over = gevent.event.Event()
         gevent.spawn_later(5 * SHORT, over.set)
         assert over.wait(LONG)  # and is not interrupted
+
+
+@in_hub
+def test_only_one_greenlet_waits_for_a_socket() -> None:
+    with Echo() as echo:
+        first = gevent.spawn(echo.ask, LONG, None)
+        gevent.sleep(0)
+        with pytest.raises(ConcurrentObjectUseError):
+            echo.ask(SHORT, delay=0)
+        assert first.get(timeout=LONG) == b"who"
 
 
 @in_hub

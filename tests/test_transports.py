@@ -1151,11 +1151,75 @@ def test_a_large_message_goes_through_little_memory(loop: Loop, way: str, megaby
 
 def test_a_trio_stream_that_was_hung_up_on_says_so() -> None:
     async def main() -> None:
-        ours, theirs = trio.socket.socketpair()
+        ours, theirs = socket.socketpair()
         with theirs:
-            stream = smtp_transports.trio.Stream(trio.SocketStream(ours), IN_THE_CLEAR)
+            stream = smtp_transports.trio.Stream(ours, IN_THE_CLEAR)
             stream.hang_up()
             with pytest.raises(ConnectionAbortedError, match="the connection was closed"):
                 await stream.receive_some(1, None)
+            with pytest.raises(ConnectionAbortedError, match="the connection was closed"):
+                await stream.send_all(b"who", None)
+
+    trio.run(main)
+
+
+def test_a_trio_stream_that_was_stopped_before_it_was_read_is_at_its_end() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            stream = smtp_transports.trio.Stream(ours, IN_THE_CLEAR)
+            stream.stop_receiving()
+            assert await stream.receive_some(1, None) == b""
+
+    trio.run(main)
+
+
+def test_a_trio_stream_whose_peer_does_not_read_gives_up_in_time() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            stream = smtp_transports.trio.Stream(ours, IN_THE_CLEAR)
+            for size in (1 << 24, 1):
+                with pytest.raises(TimeoutError):
+                    await stream.send_all(bytes(size), 0.01)
+
+    trio.run(main)
+
+
+def test_a_trio_stream_that_only_sends_lets_others_have_their_turn() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        with ours, theirs:
+            stream = smtp_transports.trio.Stream(ours, IN_THE_CLEAR)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(other)
+                for _ in range(4):
+                    await stream.send_all(b"who", None)
+                assert turns >= 2
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_a_trio_stream_sends_nothing_where_it_is_cancelled_already() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        with ours, theirs:
+            stream = smtp_transports.trio.Stream(ours, IN_THE_CLEAR)
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await stream.send_all(b"who", None)
+            assert scope.cancelled_caught
+            with pytest.raises(BlockingIOError):
+                theirs.recv(3)
 
     trio.run(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Protocol
 
 # Seconds between two looks at all deadlines, for each that there is: looking takes little of the time then.
@@ -24,7 +25,7 @@ class Deadlines:
         self._loop = loop
         self._deadlines: dict[Waiting, float] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._when = 0.0  # the timer fires
+        self._when = inf  # the timer fires
 
     def expect(self, waiting: Waiting, seconds: float | None) -> None:
         """Call `waiting` when its time is up, unless it asks for something else before."""
@@ -32,7 +33,7 @@ class Deadlines:
             self.forget(waiting)
             return
         when = self._deadlines[waiting] = self._loop.time() + seconds
-        if self._timer is None or self._when > when:
+        if when < self._when:
             self._set_timer(when)
 
     def forget(self, waiting: Waiting) -> None:
@@ -40,7 +41,7 @@ class Deadlines:
         self._deadlines.pop(waiting, None)
         if not self._deadlines and self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._when = None, inf
 
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
@@ -49,7 +50,7 @@ class Deadlines:
         self._timer = self._loop.call_at(when, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
+        self._timer, self._when = None, inf
         now = self._loop.time()
         for waiting in [one for one, when in self._deadlines.items() if when <= now]:
             if self._deadlines.pop(waiting, None) is not None:

@@ -6,8 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from ._asyncio_buffers import buffer_of
-from ._asyncio_deadlines import Deadlines
+from ._asyncio_buffers import Shared
 from ._callback_driver import CalledDriver, Listener
 from ._places import Security
 
@@ -24,11 +23,9 @@ class Stream(asyncio.BufferedProtocol):
     _transport: Any
     _plain: Any  # the transport below TLS
 
-    def __init__(self, security: Security, deadlines: Deadlines | None = None) -> None:
+    def __init__(self, security: Security, shared: Shared | None = None) -> None:
         self._security = security
-        self._loop = asyncio.get_running_loop()
-        self._deadlines = Deadlines(self._loop) if deadlines is None else deadlines
-        self._buffer = buffer_of(self._loop)
+        self._loop, self._deadlines, self._buffer = shared or Shared.of_this_loop()
         self._data = b""  # read ahead; reading is paused then
         self._has_spoken = False  # what is read ahead before that is the handshake's
         self._ended = False  # no octets will come any more
@@ -216,8 +213,6 @@ class Stream(asyncio.BufferedProtocol):
         """The connection is there."""
         self._transport = self._plain = transport
         transport.set_write_buffer_limits(_HELD, 0)
-        if self._security.server_side:  # a client waits for the greeting at once
-            transport.pause_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where octets are to go."""
@@ -253,8 +248,9 @@ class Stream(asyncio.BufferedProtocol):
         """The connection is gone."""
         if isinstance(exc, OSError) and self._transport is self._plain:
             self._read_last_words()
-        self._lost = self._lost or exc or (None if self._ended else ConnectionResetError("connection lost"))
-        self._lost = self._lost or ConnectionAbortedError("the connection was closed")
+        if self._lost is None:
+            closed = ConnectionAbortedError("the connection was closed")
+            self._lost = exc or (closed if self._ended else ConnectionResetError("connection lost"))
         self._deadlines.forget(self)
         self._is_closed = True
         if self._closing is not None and not self._closing.done():

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from ._async import AsyncSockets
-from ._asyncio_deadlines import Deadlines
+from ._asyncio_buffers import Shared
 from ._asyncio_stream import Stream
 from ._callback_server import CallbackServer
 from ._client import AsyncClient
@@ -39,8 +39,8 @@ class _Listener:
     def __init__(self, sock: socket.socket, security: Security) -> None:
         self._sock = sock
         self._security = security
-        self._loop = asyncio.get_running_loop()
-        self._deadlines = Deadlines(self._loop)
+        self._shared = Shared.of_this_loop()
+        self._loop = self._shared.loop
         self._accepting: asyncio.Task[Any] | None = None
         self._is_closed = False
         self.address = sock.getsockname()
@@ -49,18 +49,10 @@ class _Listener:
         """Wait for the next client."""
         if self._is_closed:
             raise OSError("the listener is closed")
-        self._accepting = asyncio.current_task(self._loop)
         try:
-            try:
-                sock, peer = self._sock.accept()
-            except BlockingIOError:
-                sock, peer = await self._loop.sock_accept(self._sock)
-        except asyncio.CancelledError:
-            if not self._is_closed:
-                raise
-            raise OSError("the listener is closed") from None
-        finally:
-            self._accepting = None
+            sock, peer = self._sock.accept()
+        except BlockingIOError:
+            sock, peer = await self._wait()
         try:
             _, stream = await self._loop.connect_accepted_socket(self._stream, sock)
         except BaseException:
@@ -68,8 +60,19 @@ class _Listener:
             raise
         return stream, peer
 
+    async def _wait(self) -> tuple[socket.socket, Any]:
+        self._accepting = asyncio.current_task(self._loop)
+        try:
+            return await self._loop.sock_accept(self._sock)
+        except asyncio.CancelledError:
+            if not self._is_closed:
+                raise
+            raise OSError("the listener is closed") from None
+        finally:
+            self._accepting = None
+
     def _stream(self) -> Stream:
-        return Stream(self._security, self._deadlines)
+        return Stream(self._security, self._shared)
 
     def close(self) -> None:
         """Stop listening; `accept` raises."""

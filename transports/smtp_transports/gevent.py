@@ -9,6 +9,7 @@ with serve(Mailbox(), "127.0.0.1", 0) as server:
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,6 +18,7 @@ import gevent
 import gevent.event
 import gevent.lock
 import gevent.socket
+from gevent.exceptions import ConcurrentObjectUseError
 
 from ._client import Client
 from ._places import IN_THE_CLEAR, Security
@@ -33,13 +35,14 @@ class _Greenlets:
 
     def __init__(self) -> None:
         self._running: set[gevent.Greenlet[..., None]] = set()
+        self._forget = self._running.discard  # one for all of them
         self.pause = gevent.sleep
 
     def start(self, function: Callable[[], None]) -> None:
         """Run `function` in a greenlet of its own."""
         greenlet = gevent.Greenlet(function)
         self._running.add(greenlet)
-        greenlet.rawlink(self._running.discard)
+        greenlet.rawlink(self._forget)
         greenlet.start()
 
     def join(self, seconds: float | None) -> bool:
@@ -66,24 +69,46 @@ class SocketStream(PlainStream):
 
     def __init__(self, sock: Any, security: Security = IN_THE_CLEAR) -> None:
         super().__init__(sock, security)
-        self._has_spoken = type(sock) is gevent.socket.socket  # no other is known to have a watcher
-        self._waits_then = self._has_spoken
+        # What is said in the clear goes to the system's socket, which never blocks, and not through gevent's
+        # methods. No other kind of socket is known to have such a one, and a watcher.
+        self._direct: Any = sock if type(sock) is gevent.socket.socket else None
+        self._waits_first = True
         self._waiter: Any = None
         self._deadline = 0.0  # of the waiter
         self._timer: Any = None
-        self._fires_at = 0.0
+        self._fires_at = math.inf
 
     def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
-        self._has_spoken = self._waits_then
-        super().send_all(data, timeout)
+        self._waits_first = True
+        if self._direct is None:
+            super().send_all(data, timeout)
+            return
+        try:
+            sent = self._direct._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            self._send_rest(memoryview(data)[sent:], timeout)
 
     def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
         """Wait for octets; `b""` is the end."""
-        if self._has_spoken and self._tls is None and self.sock._read_event is not None:
-            self._has_spoken = False
-            self._wait(timeout)
-        return super().receive_some(max_octets, timeout)
+        if self._direct is None:
+            return super().receive_some(max_octets, timeout)
+        while True:
+            if self._waits_first:
+                self._waits_first = False
+                self._wait(timeout)
+            try:
+                octets: bytes = self._direct._sock.recv(max_octets)
+                return octets
+            except BlockingIOError:
+                self._waits_first = True
+
+    def start_tls(self, timeout: float | None) -> None:
+        """Do the handshake."""
+        self._direct = None
+        super().start_tls(timeout)
 
     def close(self) -> None:
         """Close the socket."""
@@ -92,26 +117,32 @@ class SocketStream(PlainStream):
 
     def _wait(self, timeout: float | None) -> None:
         """Wait until there is something to read. It is `gevent.socket.wait` with another timer."""
+        watcher = self._direct._read_event
+        if watcher is None:  # the socket is closed, as it will say
+            return
+        if watcher.callback is not None:
+            raise ConcurrentObjectUseError("another greenlet waits for this socket")
         if timeout is not None:
             self._deadline = time.monotonic() + timeout
-            if self._timer is None or self._fires_at > self._deadline:
+            if self._deadline < self._fires_at:
                 self._start_timer(timeout)
             self._waiter = gevent.getcurrent()
         try:
-            gevent.socket.wait(self.sock._read_event)
+            self._direct.hub.wait(watcher)
         finally:
             self._waiter = None
 
     def _start_timer(self, seconds: float) -> None:
+        """Be told when the deadline is over, in so many seconds."""
         self._stop_timer()
-        self._fires_at = time.monotonic() + seconds
+        self._fires_at = self._deadline
         self._timer = gevent.get_hub().loop.timer(seconds, ref=False)
         self._timer.start(self._tick)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.close()
-            self._timer = None
+            self._timer, self._fires_at = None, math.inf
 
     def _tick(self) -> None:
         self._stop_timer()

@@ -9,6 +9,7 @@ async with serve(Mailbox(), "127.0.0.1", 0) as server:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import socket
@@ -21,7 +22,7 @@ import trio
 from ._async import AsyncSockets
 from ._client import AsyncClient
 from ._opening import stop_listening
-from ._places import Security
+from ._places import INTERNET, Security
 from ._pool import AsyncPool
 from ._server import AsyncServer
 
@@ -29,54 +30,86 @@ __all__ = ["AsyncClient", "AsyncServer", "Pool", "Stream", "connect", "serve"]
 
 
 class Stream:
-    """A trio stream over a socket, as one of ours."""
+    """A socket as a stream. In the clear trio does nothing but wait for it: what its own sockets and streams
+    do besides would be kept by every session that waits.
+    """
 
-    def __init__(self, stream: trio.SocketStream, security: Security) -> None:
-        self.sock: trio.socket.SocketType = stream.socket
-        self._plain = stream
-        self._stream: trio.abc.Stream = stream
+    def __init__(self, sock: socket.socket, security: Security) -> None:
+        self.sock = sock
+        self._secured: trio.SSLStream[trio.SocketStream] | None = None
         self._security = security
         self._receiving: trio.CancelScope | None = None
+        self._goes_on = False  # it has sent something, and did not wait since
         self._ended = False  # no more octets are wanted
+        sock.setblocking(False)
+        if sock.family in INTERNET:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @property
     def ssl_object(self) -> Any:
         """What the `ssl` module knows of TLS; None in the clear."""
-        return self._stream if isinstance(self._stream, trio.SSLStream) else None
+        return self._secured
 
     async def send_all(self, data: bytes, timeout: float | None) -> None:
         """Send all of `data`, or raise."""
+        rest = memoryview(data)
+        if self._secured is None:
+            if self._goes_on:
+                await trio.lowlevel.checkpoint()
+            else:  # who reads next lets the others have their turn then
+                await trio.lowlevel.checkpoint_if_cancelled()
+            self._goes_on = True
+            rest = self._send_some(rest)
+            if not rest:
+                return
         with _limit(timeout), _guard:
-            await self._stream.send_all(data)
+            if self._secured is not None:
+                await self._secured.send_all(data)
+                return
+            while rest:
+                await trio.lowlevel.wait_writable(self.sock)
+                rest = self._send_some(rest)
             return
         raise TimeoutError
 
+    def _send_some(self, data: memoryview) -> memoryview:
+        """Send what can be sent at once; the rest."""
+        with _guard:
+            try:
+                return data[self.sock.send(data) :]
+            except BlockingIOError:
+                return data
+
     async def receive_some(self, max_octets: int, timeout: float | None) -> bytes:
         """Wait for octets; `b""` is the end."""
+        self._goes_on = False
         with _limit(timeout) as self._receiving, _guard:
             if self._ended:
                 self._receiving.cancel()
-            if self._stream is self._plain:
-                return await self.sock.recv(max_octets)  # with a coroutine less
-            return bytes(await self._stream.receive_some(max_octets))
+            if self._secured is not None:
+                return bytes(await self._secured.receive_some(max_octets))
+            while self.sock.fileno() >= 0:
+                await trio.lowlevel.wait_readable(self.sock)
+                with contextlib.suppress(BlockingIOError):
+                    return self.sock.recv(max_octets)
+            raise ConnectionAbortedError("the connection was closed")
         if self._ended:
             return b""
         raise TimeoutError
 
     async def start_tls(self, timeout: float | None) -> None:
         """Do the handshake."""
-        secured = trio.SSLStream(
-            self._stream,
+        self._secured = trio.SSLStream(
+            trio.SocketStream(trio.socket.from_stdlib_socket(self.sock)),
             self._security.check(),
             server_side=self._security.server_side,
             server_hostname=self._security.server_hostname,
             https_compatible=True,
         )
-        self._stream = secured
         with _limit(timeout) as self._receiving, _guard:
             if self._ended:
                 self._receiving.cancel()
-            await secured.do_handshake()
+            await self._secured.do_handshake()
             return
         if self._ended:
             raise ConnectionAbortedError("the connection was closed")
@@ -94,7 +127,17 @@ class Stream:
 
     def hang_up(self) -> None:
         """End the conversation: who waits here is woken, and has to close."""
-        self.sock.close()
+        _close(self.sock)
+
+
+def _taken_over(stream: trio.SocketStream, security: Security) -> Stream:
+    return Stream(socket.socket(fileno=stream.socket.detach()), security)
+
+
+def _close(sock: socket.socket) -> None:
+    if sock.fileno() >= 0:
+        trio.lowlevel.notify_closing(sock)
+        sock.close()
 
 
 def _limit(seconds: float | None) -> trio.CancelScope:
@@ -128,20 +171,26 @@ class _Listener:
 
     def __init__(self, sock: socket.socket, security: Security) -> None:
         self.address = sock.getsockname()
-        self._sock = trio.socket.from_stdlib_socket(sock)
+        self._sock = sock
         self._security = security
 
     async def accept(self) -> tuple[Stream, Any]:
         """Wait for the next client."""
-        try:
-            sock, peer = await self._sock.accept()
-        except trio.ClosedResourceError as exc:
-            raise OSError("the listener is closed") from exc
-        return Stream(trio.SocketStream(sock), self._security), peer
+        while True:
+            try:
+                sock, peer = self._sock.accept()
+            except BlockingIOError:
+                try:
+                    await trio.lowlevel.wait_readable(self._sock)
+                except trio.ClosedResourceError as exc:
+                    raise OSError("the listener is closed") from exc
+            else:
+                return Stream(sock, self._security), peer
 
     def close(self) -> None:
         """Stop listening; `accept` raises."""
         if self._sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._sock)
             stop_listening(self._sock, self.address)
 
 
@@ -204,14 +253,13 @@ class _Sockets(AsyncSockets):
         address, own_port = local_address or (None, 0)
         if own_port:
             raise ValueError("trio chooses the local port itself: local_address is (host, 0)")
-        return Stream(await trio.open_tcp_stream(host, port, local_address=address), security)
+        return _taken_over(await trio.open_tcp_stream(host, port, local_address=address), security)
 
     async def open_unix(self, path: str, security: Security) -> Stream:
-        return Stream(await trio.open_unix_socket(path), security)
+        return _taken_over(await trio.open_unix_socket(path), security)
 
     async def adopt(self, sock: socket.socket, security: Security) -> Stream:
-        sock.setblocking(False)
-        return Stream(trio.SocketStream(trio.socket.from_stdlib_socket(sock)), security)
+        return Stream(sock, security)
 
     def listener(self, sock: socket.socket, security: Security) -> _Listener:
         return _Listener(sock, security)
