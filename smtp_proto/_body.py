@@ -23,6 +23,7 @@ from ._replies import Reply
 from ._text import BARE_LINE_END, LineEnds, is_regular, measure, normalize_line_ends
 
 _NORMALIZE = LineEnds.NORMALIZE  # an Enum member is slow to look up before Python 3.12
+_NO_LIMIT = 1 << 62
 
 
 class TextWriter:
@@ -32,7 +33,7 @@ class TextWriter:
     CRLF; None for no limit. `allow_nul`: let NUL pass.
     """
 
-    __slots__ = ("_allow_nul", "_at_line_start", "_held_cr", "_line", "_line_limit", "_strict")
+    __slots__ = ("_allow_nul", "_held_cr", "_line", "_line_limit", "_strict")
 
     def __init__(
         self,
@@ -41,15 +42,14 @@ class TextWriter:
         allow_nul: bool = False,
     ) -> None:
         self._strict = line_ends is not _NORMALIZE
-        self._line_limit = line_limit
+        self._line_limit = _NO_LIMIT if line_limit is None else line_limit
         self._allow_nul = allow_nul
         self.begin()
 
     def begin(self) -> None:
         """Another body begins."""
-        self._at_line_start = True
         self._held_cr = False  # a CR at the end of a piece waits for what follows
-        self._line = 0
+        self._line = 0  # octets of the last line, which is not complete
 
     def write(self, data: bytes) -> bytes:
         """The next piece as it is sent. A CR at its end is held back until it is known what follows.
@@ -64,16 +64,13 @@ class TextWriter:
         if not is_regular(data):
             data = self._regular(data)
         limit = self._line_limit
-        if limit is not None:
-            line = measure(data, self._line, limit)
-            if line > limit:
-                raise LocalProtocolError(
-                    f"a line of the message is longer than {limit} octets (RFC 5321 4.5.3.1.6)"
-                )
-            self._line = line
+        line = measure(data, self._line, limit)
+        if line > limit:
+            raise LocalProtocolError(
+                f"a line of the message is longer than {limit} octets (RFC 5321 4.5.3.1.6)"
+            )
+        self._line = line
         self._held_cr = held_cr
-        if data:
-            self._at_line_start = data[-1:] == b"\n"
         return data
 
     def _regular(self, data: bytes) -> bytes:
@@ -87,7 +84,7 @@ class TextWriter:
         """The last line's CRLF, where it is missing."""
         if self._held_cr and self._strict:
             raise LocalProtocolError("bare CR at the end of the message (RFC 5321 2.3.8)")
-        return b"" if self._at_line_start and not self._held_cr else b"\r\n"
+        return b"\r\n" if self._line or self._held_cr else b""
 
 
 # This guard is twice as fast as `find` and the search in `replace`, and most messages have no such line.
@@ -128,17 +125,16 @@ class DataWriter(TextWriter):
 
     def write(self, data: bytes) -> bytes:
         """The next piece as it goes on the wire. Raises as `TextWriter.write`."""
-        at_line_start = self._at_line_start
+        in_line = self._line or self._held_cr
         # Lines that are complete, and known: the next one begins where the first of these did.
-        is_known = data is self.known and at_line_start and not self._held_cr
-        text = data if is_known else super().write(data)
+        text = data if data is self.known and not in_line else super().write(data)
         self.known = None
         wire = _stuffed(text)
-        return b"." + wire if at_line_start and text[:1] == b"." else wire
+        return wire if in_line or text[:1] != b"." else b"." + wire
 
     def write_whole(self, message: bytes) -> bytes:
         """A whole message, or the rest of one, as it goes on the wire, its end included."""
-        if message is not self.known or not self._at_line_start or self._held_cr:
+        if message is not self.known or self._line or self._held_cr:
             return self.write(message) + self.end()
         self.known = None
         wire = _stuffed(message)
