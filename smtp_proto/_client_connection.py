@@ -17,6 +17,7 @@ from ._commands import (
     Helo,
     Lhlo,
     Mail,
+    Quit,
     Rcpt,
 )
 from ._connection import CLOSED, NEED_DATA, NO_FEATURES, PAUSED, Signal, name
@@ -24,7 +25,7 @@ from ._envelope import Envelope
 from ._errors import LocalProtocolError, ProtocolError
 from ._extension_commands import Burl, XClient
 from ._replies import Hello, Reply, Successes, successes_to
-from ._state import Opening, State
+from ._state import TABLE, Opening, State
 
 
 class ClientConnection(ClientSending):
@@ -52,55 +53,54 @@ class ClientConnection(ClientSending):
         """
         if self._error is not None or self._machine.state in _NOT_READING:
             return self._pause()
-        if not self._buffer.octets and not self._eof:
+        buffer = self._buffer
+        if not buffer.octets and not self._eof:
             return NEED_DATA
-        if (group := self._group) is not None:
-            successes = self._join(group)
+        if self._group is not None:
+            successes = self._join(self._group)
             if successes is not None:
-                self._group = None
                 return successes
             self._unfold()
         pending = self._pending
         to, since = pending[0] if pending else _NOTHING
+        kind = type(to)
         try:
-            reply = self._replies.read(self._buffer, to)
+            reply = self._replies.read(buffer, kind)
             if reply is None:
                 return self._need_data(to)
-            # Of a body under way, DATA has nothing pending and a chunk its own BDAT: neither is due.
-            if to is None or self._replies.began < since or (self._body is not None and len(pending) == 1):
+            if self._replies.began < since:
                 return self._interrupted(reply)
-            kind = type(to)
-            if kind in _CHUNKS:
-                to = self._answer_chunk(to)
-                kind = type(to)
-            machine = self._machine
+            whose, learn = _ANSWERS[kind]
+            if whose is not None:
+                owner = whose(self, to)
+                if owner is None:
+                    return self._interrupted(reply)
+                to, kind = owner, type(owner)
             code = reply._code
-            if 300 <= code < 400 and not machine.names(kind, code):
-                raise LocalProtocolError(f"{code} is no answer to {name(to)}")
+            if code >= 300:
+                self._take_no_success(to, reply)
             reply._to = to
-            self._group = None
-            if (
-                kind is EndOfMessage
-                and (self._verdicts.for_each or code == 353)
-                and self._is_one_of_several(reply)
-            ):
+            if self._hears_each and self._hears_more(to, reply):
                 return reply
             pending.popleft()
+            machine = self._machine
             machine.answered(kind, code)
-            learn = (_LEARN_RECIPIENTS if self._hears_each else _LEARN).get(kind)
             if learn is not None:
                 learn(self, to, reply)
         except ProtocolError as exc:
             raise self._fault(exc, to) from exc
-        state = machine.state
-        if state is _CLOSED:
-            self._close()
-        elif code >= 400 or (not pending and state is not self._predicted.state):
+        if code >= 400:
+            if machine.state is _CLOSED:
+                self._close()
+            else:
+                self._mispredicted = True
+        elif not pending and machine.state is not self._predicted.state:
             self._mispredicted = True
         return reply
 
     def _join(self, group: Sequence[Command]) -> Successes | None:
         """What answers all of the group, if it has come and says yes; else nothing is taken."""
+        self._group = None
         pending, buffer = self._pending, self._buffer
         first, since = pending[0]
         is_folded = first is group
@@ -161,14 +161,33 @@ class ClientConnection(ClientSending):
         self._refuse_input("behind the 220 to STARTTLS")
         return PAUSED
 
-    def _answer_chunk(self, to: Any) -> Any:
-        """What the reply to a chunk is the answer to: the last one's is the verdict on the message."""
+    def _nothing(self, to: None) -> None:
+        """No reply is due."""
+
+    def _chunk_or_end(self, to: Any) -> Any:
+        """What the reply to a chunk answers, if it is due: to the last one it is the verdict on the whole."""
+        pending = self._pending
+        if self._body is not None and len(pending) == 1:
+            return None  # it is still under way
         self._machine.said(type(to))
         if not to.last:
             return to
-        self._pending.popleft()
+        pending.popleft()
         self._last_chunks -= 1
-        return self._pending[0][0]
+        return pending[0][0]
+
+    def _take_no_success(self, to: Command, reply: Reply) -> None:
+        """Nobody knows what a 3yz asks for that is named nowhere; 354 asks for the message."""
+        code = reply._code
+        if code >= 400:
+            return
+        if not self._machine.names(type(to), code):
+            raise LocalProtocolError(f"{code} is no answer to {name(to)}")
+        if code == 354:
+            self._body = body = self._data_writer
+            body.begin()
+        elif code == 353 and not self._hears_each:
+            self._verdicts.are_there_more_than(reply)  # which raises
 
     def _interrupted(self, reply: Reply) -> Reply:
         """A reply that none is due for, or that began before it was. 421 may always come; so may a refusal
@@ -181,10 +200,19 @@ class ClientConnection(ClientSending):
         self._close()
         return reply
 
-    def _is_one_of_several(self, reply: Reply) -> bool:
-        """Whether more verdicts follow. A late one, on what nobody was to send, stands alone."""
-        in_body = self._machine.state in (State.DATA, State.CHUNK)
-        return (in_body or reply._code == 353) and self._verdicts.are_there_more_than(reply)
+    def _hears_more(self, to: Any, reply: Reply) -> bool:
+        """Whether `reply` is one of several verdicts, and not the last. A late one, on what nobody was to
+        send, stands alone.
+        """
+        verdicts, kind, code = self._verdicts, type(to), reply._code
+        if kind is EndOfMessage:
+            in_body = self._machine.state in (State.DATA, State.CHUNK)
+            return (code == 353 or (verdicts.for_each and in_body)) and verdicts.are_there_more_than(reply)
+        if kind is Mail:
+            verdicts.begin(prdr=code < 300 and "PRDR" in to._parameters)
+        elif kind is Rcpt and code < 300:
+            verdicts.accept(to._forward_path)
+        return False
 
     def _learn_greeting(self, to: Command, reply: Reply) -> None:
         reply._to = None
@@ -199,17 +227,9 @@ class ClientConnection(ClientSending):
         if self._challenges > self.limits.auth_challenges:
             raise LocalProtocolError(f"more than {self.limits.auth_challenges} challenges")
 
-    def _learn_mail(self, to: Mail, reply: Reply) -> None:
-        self._verdicts.begin(prdr=reply.is_positive and "PRDR" in to._parameters)
-
-    def _learn_rcpt(self, to: Rcpt, reply: Reply) -> None:
-        if reply.is_positive:
-            self._verdicts.accept(to._forward_path)
-
-    def _learn_data(self, to: Command, reply: Reply) -> None:
-        if reply._code == 354:
-            self._body = body = self._data_writer
-            body.begin()
+    def _learn_end(self, to: Command, reply: Reply) -> None:
+        if self._machine.state is _CLOSED:
+            self._close()
 
     def _close(self) -> None:
         self._machine.closed()
@@ -221,25 +241,29 @@ class ClientConnection(ClientSending):
         self._body = None
 
 
-# What else a client learns from the answers to these; the recipients, if a verdict for each may come.
-_LEARN: dict[type[Command], Callable[[ClientConnection, Any, Reply], None]] = {
+# What else a client learns from the answers to these.
+_LEARN: dict[type[Command | None], Callable[[ClientConnection, Any, Reply], None]] = {
     Opening: ClientConnection._learn_greeting,
     Ehlo: ClientConnection._learn_hello,
     Lhlo: ClientConnection._learn_hello,
     Helo: ClientConnection._learn_hello,
     Auth: ClientConnection._learn_auth,
     AuthResponse: ClientConnection._learn_auth,
-    Data: ClientConnection._learn_data,
+    Quit: ClientConnection._learn_end,
     XClient: ClientConnection._begin_afresh,
 }
-_LEARN_RECIPIENTS: dict[type[Command], Callable[[ClientConnection, Any, Reply], None]] = {
-    **_LEARN,
-    Mail: ClientConnection._learn_mail,
-    Rcpt: ClientConnection._learn_rcpt,
+# Where a reply is not just the answer to what is pending first: what finds whose it is, if it is anybody's.
+_WHOSE: dict[type[Command | None], Callable[[ClientConnection, Any], Any]] = {
+    type(None): ClientConnection._nothing,
+    Bdat: ClientConnection._chunk_or_end,
+    Burl: ClientConnection._chunk_or_end,
+}
+_ANSWERS = {
+    kind: (_WHOSE.get(kind), _LEARN.get(kind))
+    for kind in (type(None), *(kind for row in TABLE.values() for kind in row))
 }
 
-_NOTHING = (None, 0)  # is pending
-_CHUNKS: frozenset[type[Command | None]] = frozenset((Bdat, Burl))
-_ENDS_OF_BODY = _CHUNKS | {EndOfMessage}
+_NOTHING: tuple[Any, int] = (None, 0)  # is pending
+_ENDS_OF_BODY: frozenset[type[Command | None]] = frozenset((Bdat, Burl, EndOfMessage))
 _CLOSED = State.CLOSED  # an Enum member is slow to look up before Python 3.12
 _NOT_READING = frozenset((State.CLOSED, State.FAILED, State.TLS))

@@ -49,6 +49,7 @@ from ._replies import (
 )
 from ._state import Opening
 
+_NOTHING = type(None)  # was asked
 _new_reply = Reply.__new__
 _one_line, _successes = _grammar.ONE_LINE_REPLY.match, _grammar.SUCCESSES.match
 _lines_of_reply = _grammar.LINES_OF_REPLY.match
@@ -58,7 +59,7 @@ _CODES = {b"%d" % code: code for code in range(200, 600)}
 class ReplyReader:
     """Reads replies, line by line, and remembers the lines of one that is not complete."""
 
-    __slots__ = ("_bare_lf", "_code", "_limits", "_lines", "_octets", "_one_line", "began")
+    __slots__ = ("_bare_lf", "_code", "_is_begun", "_limits", "_lines", "_octets", "_one_line", "began")
 
     def __init__(self, limits: Limits, *, bare_lf: bool) -> None:
         self._limits = limits
@@ -66,6 +67,7 @@ class ReplyReader:
         self._code = 0
         self._lines: list[str] = []
         self._octets = 0
+        self._is_begun = False  # what is there was looked at, and will not be again and again
         self._one_line = min(limits.reply_line, limits.reply_octets)
         self.began = 0  # where in the stream the reply begins
 
@@ -74,28 +76,24 @@ class ReplyReader:
         """Whether some lines of a reply have come, and others have not."""
         return bool(self._lines)
 
-    def read(self, buffer: ReceiveBuffer, to: Command | None = None) -> Reply | None:
-        """The next reply, as an answer to `to`, or None if it is not complete (RFC 5321 4.2.1)."""
-        kind = type(to)
-        if not self._lines:
+    def read(self, buffer: ReceiveBuffer, kind: type[Command | None] = _NOTHING) -> Reply | None:
+        """The next reply, as an answer to such a command, or None if it is not complete (RFC 5321 4.2.1)."""
+        if not self._is_begun:
             octets = buffer.octets
             self.began = buffer.end - len(octets)
-            # What comes octet by octet is not looked at again and again.
-            if not buffer.searched:
-                match = _one_line(octets)
-                if match is not None and (end := match.end()) <= self._one_line:
-                    digits, text = match.groups()
-                    del octets[:end]
-                    if kind in _KINDS:
-                        return _KINDS[kind](
-                            _CODES[digits], ((text or b"").decode("utf-8", "surrogateescape"),)
-                        )
-                    reply = _new_reply(Reply)
-                    reply._text = text
-                    reply._code = _CODES[digits]
-                    reply._lines = reply._to = reply._recipient = reply._octets = None
-                    return reply
+            match = _one_line(octets)
+            if match is not None and (end := match.end()) <= self._one_line:
+                digits, text = match.groups()
+                del octets[:end]
+                if kind in _KINDS:
+                    return _KINDS[kind](_CODES[digits], ((text or b"").decode("utf-8", "surrogateescape"),))
+                reply = _new_reply(Reply)
+                reply._text = text
+                reply._code = _CODES[digits]
+                reply._lines = reply._to = reply._recipient = reply._octets = None
+                return reply
         parts = self._read_at_once(buffer, kind) or self._read_lines(buffer, kind)
+        self._is_begun = parts is None and (self.is_inside or buffer.searched > 0)
         return None if parts is None else _KINDS.get(kind, received)(*parts)
 
     def _read_at_once(
@@ -103,7 +101,7 @@ class ReplyReader:
     ) -> tuple[int, tuple[str, ...]] | None:
         """A reply of several lines, where nothing speaks against it; None if it has to be looked at."""
         octets = buffer.octets
-        if self._lines or buffer.searched:
+        if self._is_begun:
             return None
         is_kept = kind in _HELLOS and len(octets) <= _SHORT
         end, code, lines = find_lines_again(bytes(octets)) if is_kept else _find_lines(octets)
@@ -120,7 +118,7 @@ class ReplyReader:
         `is_verdict_due`: another may stand behind them, and stays.
         """
         octets = buffer.octets
-        if self._lines or buffer.searched:
+        if self._is_begun:
             return False
         match = _successes(octets)
         if match is None or (match[1] is not None) is not asks_for_data:

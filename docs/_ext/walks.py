@@ -205,7 +205,7 @@ class _Server(_End):
 
     def _say(self) -> Iterator[str]:
         """Say the replies that are complete; between them hear what waited for them."""
-        while (reply := self._replies.read(self._said, self.conn._answering)) is not None:
+        while (reply := self._replies.read(self._said, type(self.conn._answering))) is not None:
             self.conn.send(reply)
             self.conn.data_to_send()
             yield from self._hear()

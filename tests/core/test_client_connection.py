@@ -1344,6 +1344,15 @@ def test_replies_that_began_before_the_group_was_said_are_not_believed() -> None
         client.next_event()
 
 
+def test_a_reply_whose_first_lines_were_read_before_the_group_was_said_is_none_to_it() -> None:
+    client = client_in(State.READY)
+    assert feed(client, b"250-two\r\n") == []
+    client.send_group([MAIL, A])
+    client.receive_data(b"250 lines\r\n" + OK)
+    with pytest.raises(RemoteProtocolError, match="nothing asked for"):
+        client.next_event()
+
+
 def test_of_a_group_with_a_command_that_may_not_be_said_those_before_it_are_queued() -> None:
     client = client_in(State.READY)
     with pytest.raises(LocalProtocolError, match="Data in state mail"):
