@@ -243,14 +243,14 @@ class ClientSending(Connection):
             return
         # No rule has anything else to say to it.
         since = self._buffer.end
-        self._out.append(write_plain_envelope(envelope))
-        self._pending.append((envelope, since))
         self._group = self._envelope = envelope
+        self._out.append(write_plain_envelope(envelope, len(chunk)))
         if envelope.asks_for_data:
+            self._pending.append((envelope, since))
             predicted.succeed_with_envelope(asks_for_data=True)
         else:
-            self._out += (b"BDAT %d LAST\r\n" % len(chunk), chunk)
-            self._pending += ((Bdat(size=len(chunk), last=True), since), (_END, since))
+            self._out.append(chunk)
+            self._pending += ((envelope, since), (Bdat(size=len(chunk), last=True), since), (_END, since))
             self._last_chunks = 1
 
     def _send_together(self, commands: Sequence[Command]) -> None:

@@ -81,12 +81,14 @@ def _rcpt(command: Rcpt) -> bytes:
     return "".join(words).encode()
 
 
-def write_plain_envelope(envelope: Envelope) -> bytes:
-    """The commands of a plain envelope, as each of them is written."""
+def write_plain_envelope(envelope: Envelope, octets: int) -> bytes:
+    """The commands of a plain envelope, as each of them is written; behind one that does not ask for data the
+    BDAT of so many octets.
+    """
     size = "" if envelope.size is None else f" SIZE={envelope.size}"
     to = ">\r\nRCPT TO:<".join(envelope.recipients)
-    data = "DATA\r\n" if envelope.asks_for_data else ""
-    return f"MAIL FROM:<{envelope.sender}>{size}\r\nRCPT TO:<{to}>\r\n{data}".encode()
+    message = "DATA" if envelope.asks_for_data else f"BDAT {octets} LAST"
+    return f"MAIL FROM:<{envelope.sender}>{size}\r\nRCPT TO:<{to}>\r\n{message}\r\n".encode()
 
 
 def _bdat(command: Bdat) -> bytes:

@@ -154,20 +154,19 @@ def _prepare_any(
 
 
 def _choose_transfer(features: Features, transfer: Transfer, message: Prepared) -> None:
-    if transfer == "data":
-        raise LocalProtocolError("a BINARYMIME message needs BDAT (RFC 3030 3)")
-    can_pipeline, can_chunk = "PIPELINING" in features, "CHUNKING" in features
+    can_chunk = "CHUNKING" in features
     is_small = message.body is not None and message.length <= _ONE_FLIGHT
-    if transfer == "auto" and not message.is_binary:
-        message.in_chunks = can_chunk and can_pipeline and is_small
-    elif not can_chunk:
-        raise NotOffered("CHUNKING", "the message is to be sent in chunks")
-    else:
-        message.in_chunks = True
-    message.in_one_flight = message.in_chunks and can_pipeline and is_small
-    message.is_one_group = message.is_one_group and message.in_chunks == message.in_one_flight
+    in_chunks = in_one_flight = is_small and can_chunk and "PIPELINING" in features
+    if transfer != "auto" or message.is_binary:
+        if transfer == "data":
+            raise LocalProtocolError("a BINARYMIME message needs BDAT (RFC 3030 3)")
+        if not can_chunk:
+            raise NotOffered("CHUNKING", "the message is to be sent in chunks")
+        in_chunks = True
+    message.in_chunks, message.in_one_flight = in_chunks, in_one_flight
     if message.is_one_group:
-        message.envelope.asks_for_data = not message.in_chunks
+        message.is_one_group = in_chunks == in_one_flight
+        message.envelope.asks_for_data = not in_chunks
 
 
 def _addresses(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from .._client_connection import ClientConnection
 from .._commands import Bdat, EndOfMessage, MessageData, Rcpt
+from .._connection import NEED_DATA
 from .._errors import ConnectionLost, LocalProtocolError, RemoteProtocolError, SMTPError
 from .._parameter_table import ParameterValue
 from .._parameters import NO_PARAMETERS
@@ -105,7 +106,9 @@ def send_prepared(
                     if not in_chunks:
                         conn.send_text(body)
                         _note_sent(delivery, message, progress)
-                    event = yield _EVENT
+                        event = yield _EVENT
+                    elif (event := conn.next_event()) is NEED_DATA:  # which is rare: the verdict came along
+                        event = yield _EVENT
                     if type(event) is Reply and event._code < 300 and not conn._pending:
                         return delivery.accept(message, event)
                 delivery.note(event)
@@ -117,9 +120,9 @@ def send_prepared(
                 yield from delivery.send_envelope(message, all_or_nothing)
                 yield from _send_body(conn, delivery, message, all_or_nothing, progress)
         except RemoteProtocolError as exc:
+            conn.fail()
             if not delivery.is_decided:
                 raise ConnectionLost(f"while a message was sent: {exc}", result=delivery.result()) from exc
-            conn.fail()
         except ConnectionLost as exc:
             if exc.sending:
                 yield from delivery.last_words()

@@ -67,6 +67,30 @@ def test_a_small_message_takes_one_round_trip(lmtp):
         server.writes.clear()
 
 
+class Bundling(Server):
+    """Its answers come together, but for so many of the last."""
+
+    apart = 0
+
+    def receive(self) -> bytes:
+        together = self._to_say[: len(self._to_say) - self.apart] or self._to_say[:]
+        del self._to_say[: len(together)]
+        return b"".join(octets for octets in together if isinstance(octets, bytes))
+
+
+@pytest.mark.parametrize("apart", [0, 1])
+def test_a_verdict_comes_with_the_answers_to_the_envelope_or_later(apart):
+    server = Bundling({"EHLO": CHUNKING, ".": ["250 taken", "550 no", "?"]})
+    conn = connected(server)
+    server.apart = apart
+    assert send(conn, server).all_accepted
+    assert codes(send(conn, server)) == [550] * 3
+    with pytest.raises(ConnectionLost, match="not a line of a reply") as lost:
+        send(conn, server)
+    assert statuses(lost.value.result) == [Status.UNKNOWN] * 3
+    assert conn.state is State.FAILED
+
+
 @every(
     ("offered", "body", "options", "verb"),
     [
