@@ -151,7 +151,7 @@ REPLY_LINE = Rule(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n]*+))?")
 LOOSE_REPLY_LINE = Rule(rb"(?s:([0-9]{3})(?:(-)|.)?+(.*))")
 
 # status-code = ("2"/"4"/"5") "." 1*3digit "." 1*3digit, without leading zeros      (RFC 3463 2)
-ENHANCED_CODE = re.compile(r"[245](?:\.(?:0|[1-9][0-9]{0,2})){2}(?![^ ])")
+ENHANCED_CODE = Rule(r"[245](?:\.(?:0|[1-9][0-9]{0,2})){2}(?![^ ])")
 
 # User Name SP "<" Mailbox ">": the positive answer to VRFY, and each line of that to EXPN (RFC 5321 3.5.1)
 NAMED_MAILBOX = Rule(r"(?s:([^<]*+)<(.+)>[^>]*+)")
@@ -160,12 +160,10 @@ NAMED_MAILBOX = Rule(r"(?s:([^<]*+)<(.+)>[^>]*+)")
 ONE_LINE_REPLY = re.compile(rb"([2-5][0-9][0-9])(?: ([^\r\n\0]*+)|)\r\n")
 
 # A whole reply of several lines, all with one code.
-LINES_OF_REPLY = re.compile(
-    rb"([2-5][0-9][0-9])-[^\r\n\0]*+\r\n(?:\1-[^\r\n\0]*+\r\n)*+\1(?: [^\r\n\0]*+|)\r\n"
-)
+LINES_OF_REPLY = Rule(rb"([2-5][0-9][0-9])-[^\r\n\0]*+\r\n(?:\1-[^\r\n\0]*+\r\n)*+\1(?: [^\r\n\0]*+|)\r\n")
 
 # As many of one line as say yes, and one that asks for the message behind them.
-SUCCESSES = re.compile(rb"(?:2[0-9][0-9](?: [^\r\n\0]*+)?+\r\n)*+(354(?: [^\r\n\0]*+)?+\r\n)?+")
+SUCCESSES = Rule(rb"(?:2[0-9][0-9](?: [^\r\n\0]*+)?+\r\n)*+(354(?: [^\r\n\0]*+)?+\r\n)?+")
 
 # xtext = *( xchar / hexchar );  xchar = %d33-42 / %d44-60 / %d62-126                 (RFC 3461 4)
 # hexchar = "+" 2(%x30-39 / %x41-46); lower case is taken, as everywhere.

@@ -51,8 +51,7 @@ from ._state import Opening
 
 _NOTHING = type(None)  # was asked
 _new_reply = Reply.__new__
-_one_line, _successes = _grammar.ONE_LINE_REPLY.match, _grammar.SUCCESSES.match
-_lines_of_reply = _grammar.LINES_OF_REPLY.match
+_one_line = _grammar.ONE_LINE_REPLY.match
 _CODES = {b"%d" % code: code for code in range(200, 600)}
 
 
@@ -120,7 +119,7 @@ class ReplyReader:
         octets = buffer.octets
         if self._is_begun:
             return False
-        match = _successes(octets)
+        match = _grammar.SUCCESSES.match(octets)
         if match is None or (match[1] is not None) is not asks_for_data:
             return False
         end = match.end()
@@ -166,7 +165,7 @@ class ReplyReader:
 
 def _find_lines(octets: bytes | bytearray) -> tuple[int, int, tuple[str, ...]]:
     """Where a reply of several lines ends that stands in front; its code; its lines, none if it is none."""
-    match = _lines_of_reply(octets)
+    match = _grammar.LINES_OF_REPLY.match(octets)
     if match is None:
         return 0, 0, ()
     lines = match[0].decode("utf-8", "surrogateescape")[:-2].split("\r\n")

@@ -54,7 +54,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from typing import ClassVar, TypeAlias
+from functools import partial
+from typing import ClassVar, TypeAlias, TypeVar
 
 from ._commands import (
     Auth,
@@ -134,6 +135,8 @@ OPENING = Opening()
 
 SAID = 0
 
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 Outcomes: TypeAlias = Mapping[int, State]
 Row: TypeAlias = Mapping[type[Command], Outcomes]
 
@@ -240,36 +243,35 @@ def _success(state: State, kind: type[Command]) -> State:
     return next((outcomes[code] for code in (354, 220, 2) if code in outcomes), state)
 
 
-# The table once more, as a client asks it before each command: state -> command -> state after success.
-_SUCCESS: Mapping[State, Mapping[type[Command], State]] = {
-    state: {kind: _success(state, kind) for kind in row} for state, row in TABLE.items()
-}
+def _after(state: State, kind: type[Command], code: int) -> State:
+    """Where a session ends up if `kind`, said in `state` or late, is answered with `code`."""
+    if code == 421:
+        return State.CLOSED
+    outcomes = _outcomes(state, kind)
+    return outcomes.get(code) or outcomes.get(code // 100, state)
 
 
-class _Answers(dict[int, State]):
-    """Where each code leads: that of its first digit, unless the code stands there itself."""
+class _Found(dict[_K, _V]):
+    """What `find` says of each key that was asked for."""
 
-    __slots__ = ()
+    __slots__ = ("_find",)
 
-    def __missing__(self, code: int) -> State:
-        state = self[code] = self[code // 100]
-        return state
+    def __init__(self, find: Callable[[_K], _V]) -> None:
+        self._find = find
+
+    def __missing__(self, key: _K) -> _V:
+        value = self[key] = self._find(key)
+        return value
 
 
-def _answers(state: State, outcomes: Outcomes) -> _Answers:
-    return _Answers({**dict.fromkeys((2, 3, 4, 5), state), **outcomes, 421: State.CLOSED})
-
-
-_KINDS = {kind for row in TABLE.values() for kind in row}
-
-# And as both ends ask it after each reply: state -> command, said in it or late -> code -> new state.
-_ANSWERED: Mapping[State, Mapping[type[Command], _Answers]] = {
-    state: {
-        **dict.fromkeys(_KINDS, _answers(state, _NO_OUTCOMES)),
-        **{kind: _answers(state, outcomes) for kind, outcomes in {**LATE, **row}.items() if outcomes},
-    }
-    for state, row in TABLE.items()
-}
+# What both ends ask of the table again and again, by state and command; after a reply by its code, too, of
+# which there are four hundred.
+_SUCCESS: Mapping[State, Mapping[type[Command], State]] = _Found(
+    lambda state: _Found(partial(_success, state))
+)
+_ANSWERED: Mapping[State, Mapping[type[Command], Mapping[int, State]]] = _Found(
+    lambda state: _Found(lambda kind: _Found(partial(_after, state, kind)))
+)
 
 _AFTER_RECIPIENTS = _SUCCESS[_SUCCESS[State.READY][Mail]][Rcpt]
 _AFTER_DATA = _SUCCESS[_AFTER_RECIPIENTS][Data]
