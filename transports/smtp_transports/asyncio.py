@@ -41,7 +41,8 @@ class _Listener:
         self._security = security
         self._shared = Shared.of_this_loop()
         self._loop = self._shared.loop
-        self._accepting: asyncio.Task[Any] | None = None
+        self._is_watched = False  # by the loop, which calls `_take`
+        self._waiter: asyncio.Future[tuple[socket.socket, Any]] | None = None
         self._is_closed = False
         self.address = sock.getsockname()
 
@@ -50,8 +51,11 @@ class _Listener:
         if self._is_closed:
             raise OSError("the listener is closed")
         try:
-            sock, peer = self._sock.accept()
+            sock, peer = await self._wait() if self._is_watched else self._sock.accept()
         except BlockingIOError:
+            with contextlib.suppress(NotImplementedError):  # of Windows
+                self._loop.add_reader(self._sock, self._take)
+                self._is_watched = True
             sock, peer = await self._wait()
         try:
             _, stream = await self._loop.connect_accepted_socket(self._stream, sock)
@@ -61,15 +65,34 @@ class _Listener:
         return stream, peer
 
     async def _wait(self) -> tuple[socket.socket, Any]:
-        self._accepting = asyncio.current_task(self._loop)
+        waiter: asyncio.Future[tuple[socket.socket, Any]]
+        if self._is_watched:
+            waiter = self._loop.create_future()
+        else:
+            waiter = self._loop.create_task(self._loop.sock_accept(self._sock))
+        self._waiter = waiter
         try:
-            return await self._loop.sock_accept(self._sock)
+            return await waiter
         except asyncio.CancelledError:
+            if not waiter.cancelled():  # a client came in the same moment
+                with contextlib.suppress(OSError):
+                    waiter.result()[0].close()
             if not self._is_closed:
                 raise
             raise OSError("the listener is closed") from None
-        finally:
-            self._accepting = None
+
+    def _take(self) -> None:
+        """A client is there. It stays there, with those behind it, while nobody waits for one."""
+        if self._waiter is None or self._waiter.done():
+            self._loop.remove_reader(self._sock)
+            self._is_watched = False
+            return
+        try:
+            self._waiter.set_result(self._sock.accept())
+        except BlockingIOError:
+            pass  # it is gone
+        except OSError as exc:
+            self._waiter.set_exception(exc)
 
     def _stream(self) -> Stream:
         return Stream(self._security, self._shared)
@@ -78,11 +101,11 @@ class _Listener:
         """Stop listening; `accept` raises."""
         if not self._is_closed:
             self._is_closed = True
-            if self._accepting is not None:
-                self._accepting.cancel()
-                with contextlib.suppress(NotImplementedError):  # of Windows
-                    # A client may be there already; nobody may look at the socket any more.
-                    self._loop.remove_reader(self._sock)
+            if self._waiter is not None:
+                self._waiter.cancel()
+            with contextlib.suppress(NotImplementedError):
+                # A client may be there already; nobody may look at the socket any more.
+                self._loop.remove_reader(self._sock)
             stop_listening(self._sock, self.address)
 
 
