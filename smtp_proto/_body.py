@@ -244,7 +244,7 @@ class DataReader(BodyReader):
 
     def read(self, buffer: ReceiveBuffer) -> bytes:
         """The next piece of content; `b""` if the end came, or nothing can be decided yet."""
-        content = b"" if self.ended else self._cut(buffer)
+        content = self._cut(buffer) if buffer.octets and not self.ended else b""
         if not content:
             return content if self.refusal is None else self._take(content)
         regular = is_regular(content)

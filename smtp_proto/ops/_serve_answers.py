@@ -11,8 +11,10 @@ from .._replies import Reply
 
 def answers_to(hook: str, answer: Any, count: int = 1) -> Sequence[Reply | None]:
     """`answer` to each of `count` questions. Raises `LocalProtocolError` if it is none."""
+    if answer is None:
+        return [None] * count
     # To ask whether something is a sequence is slow, and nearly never is it one.
-    is_alone = answer is None or type(answer) is Reply or not isinstance(answer, Sequence)
+    is_alone = type(answer) is Reply or not isinstance(answer, Sequence)
     answers = [answer] * count if is_alone else answer
     if len(answers) != count or not all(map(_is_answer, answers)):
         raise LocalProtocolError(f"{hook} answered {answer!r}")
