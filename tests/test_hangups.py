@@ -580,13 +580,13 @@ class Tardy(_Threads):
         super().__init__()
         self.accepted, self.closing = threading.Event(), threading.Event()
 
-    def start(self, function: Callable[[], None]) -> None:
-        def late() -> None:
+    def start(self, function: Callable[..., None], *arguments: object) -> None:
+        def late(*arguments: object) -> None:
             self.accepted.set()
             assert self.closing.wait(SECONDS)
-            function()
+            function(*arguments)
 
-        super().start(late if self._running else function)
+        super().start(late if self._running else function, *arguments)
 
     def join(self, seconds: float | None) -> bool:
         self.closing.set()
@@ -640,11 +640,11 @@ class Crowded(_Threads):
         self.pauses: list[float] = []
         self.pause = self.pauses.append
 
-    def start(self, function: Callable[[], None]) -> None:
+    def start(self, function: Callable[..., None], *arguments: object) -> None:
         if self._running and self.trouble:
             self.trouble -= 1
             raise RuntimeError("can't start new thread")
-        super().start(function)
+        super().start(function, *arguments)
 
 
 @pytest.mark.parametrize(("kind", "lost"), [(Flaky, 0), (Listener, 2)], ids=["descriptors", "threads"])

@@ -10,7 +10,6 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from functools import partial
 from typing import Any, Protocol, cast
 
 from smtp_proto import ConnectionLost, ServerConnection
@@ -128,8 +127,8 @@ class _Call(Called):
 
     def _hand_over(self, want: Any) -> None:
         """Let a task do the rest, beginning with `want`."""
-        rest = partial(self._server._go_on, self, cast(Op[None], _Begun(self._leave_off(), want)))
-        self._context.run(self._server._tasks.start, rest)
+        rest = cast(Op[None], _Begun(self._leave_off(), want))
+        self._context.run(self._server._tasks.start, self._server._go_on, self, rest)
 
     def _leave_off(self) -> Op[None]:
         self.stream.listen(None)

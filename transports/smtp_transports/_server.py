@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
@@ -65,7 +64,7 @@ class AsyncListener(Protocol):
 class Threads(Protocol):
     """How an adapter runs things at the same time. `join` says whether all have ended."""
 
-    def start(self, function: Callable[[], None]) -> None: ...
+    def start(self, function: Callable[..., None], *arguments: object) -> None: ...
     def join(self, seconds: float | None) -> bool: ...
     def cancel(self) -> None: ...
     def pause(self, seconds: float, /) -> None: ...
@@ -76,7 +75,7 @@ class Tasks(Protocol):
 
     async def __aenter__(self) -> Any: ...
     async def __aexit__(self, *exc: object) -> Any: ...
-    def start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None: ...
+    def start(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None: ...
     async def join(self, seconds: float | None) -> bool: ...
     def cancel(self) -> None: ...
     async def pause(self, seconds: float, /) -> None: ...
@@ -197,7 +196,7 @@ class Server(_Serving):
         self._slots = slots
         self.addresses.extend(listener.address for listener in listeners)
         for listener in listeners:
-            threads.start(partial(self._accept, listener))
+            threads.start(self._accept, listener)
 
     def _accept(self, listener: Listener) -> None:
         while True:
@@ -205,7 +204,7 @@ class Server(_Serving):
             stream: ServerStream | None = None
             try:
                 stream, peer = listener.accept()
-                self._threads.start(partial(self._serve, stream, peer))
+                self._threads.start(self._serve, stream, peer)
             except (OSError, RuntimeError) as exc:  # RuntimeError: no more threads
                 if stream is not None:
                     stream.close()
@@ -303,7 +302,7 @@ class AsyncServer(_Serving):
                 await self._tasks.pause(_PAUSE)
 
     def _begin(self, stream: AsyncServerStream, peer: Any) -> None:
-        self._tasks.start(partial(self._serve, stream, peer))
+        self._tasks.start(self._serve, stream, peer)
 
     async def _serve(self, stream: AsyncServerStream, peer: Any) -> None:
         settings = self._settings
@@ -354,7 +353,7 @@ class AsyncServer(_Serving):
         self.addresses.extend(listener.address for listener in self._listeners)
         await self._tasks.__aenter__()
         for listener in self._listeners:
-            self._tasks.start(partial(self._accept, listener))
+            self._tasks.start(self._accept, listener)
         return self
 
     async def __aexit__(

@@ -123,9 +123,9 @@ class _Tasks:
         self.cancel()
         await self.join(None)
 
-    def start(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def start(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
         """Run `function` in a task of its own."""
-        task = asyncio.get_running_loop().create_task(function())
+        task = asyncio.get_running_loop().create_task(function(*arguments))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 

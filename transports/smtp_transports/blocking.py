@@ -31,9 +31,9 @@ class _Threads:
         self._lock = threading.Lock()
         self.pause = time.sleep
 
-    def start(self, function: Callable[[], None]) -> None:
+    def start(self, function: Callable[..., None], *arguments: object) -> None:
         """Run `function` in a thread of its own."""
-        thread = threading.Thread(target=function, daemon=True)
+        thread = threading.Thread(target=function, args=arguments, daemon=True)
         with self._lock:
             thread.start()
             self._running = [other for other in self._running if other.is_alive()] + [thread]

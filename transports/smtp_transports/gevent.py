@@ -38,9 +38,9 @@ class _Greenlets:
         self._forget = self._running.discard  # one for all of them
         self.pause = gevent.sleep
 
-    def start(self, function: Callable[[], None]) -> None:
+    def start(self, function: Callable[..., None], *arguments: object) -> None:
         """Run `function` in a greenlet of its own."""
-        greenlet = gevent.Greenlet(function)
+        greenlet = gevent.Greenlet(function, *arguments)
         self._running.add(greenlet)
         greenlet.rawlink(self._forget)
         greenlet.start()

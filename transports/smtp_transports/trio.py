@@ -214,9 +214,9 @@ class _Tasks:
         # What was raised in the body is not the nursery's, which would wrap it in a group.
         await self._manager.__aexit__(None, None, None)
 
-    def start(self, function: Callable[[], Awaitable[None]]) -> None:
+    def start(self, function: Callable[..., Awaitable[None]], *arguments: object) -> None:
         """Run `function` in a task of its own."""
-        self._sessions.start_soon(function)
+        self._sessions.start_soon(function, *arguments)
 
     async def join(self, seconds: float | None) -> bool:
         """Wait until all have ended, those included that start meanwhile; whether they have in time. None
