@@ -173,7 +173,7 @@ def tables() -> dict[str, Any]:
             for kind, (codes, answer) in SPECIAL_ANSWERS.items()
         },
         "grammar": {key: pattern(rule) for key, rule in _GRAMMAR.items()},
-        "enhancedCode": pattern(grammar.ENHANCED_CODE.pattern),
+        "enhancedCode": pattern(grammar.ENHANCED_CODE),
         "verbs": {verb: _verb(verb, form) for verb, form in _FORMS.items()},
         "kinds": {kind.verb: kind.__name__ for kind in reversed(_kinds()) if kind.verb},
         "names": {kind.__name__: name(kind) for kind in _kinds()},
