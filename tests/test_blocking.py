@@ -731,6 +731,7 @@ def test_who_has_too_many_sessions_is_turned_away_until_one_has_ended() -> None:
         with pytest.raises(Refused, match="connection was refused: 421") as caught:
             connect_to()
         assert caught.value.reply.enhanced == "4.7.0"
+        assert sum(server._from.values()) == 2  # whether or not its session has ended
         first.say(b"QUIT")
         assert first.rest().startswith(b"221 ")
         with connect_to() as client:

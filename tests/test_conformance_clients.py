@@ -9,11 +9,12 @@ import asyncio
 import smtplib
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parseaddr
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from peers import another_authority, certificates
+from peers import SECONDS, another_authority, certificates
 
 from smtp_proto.ops import SendResult
 from smtp_proto.testing.conformance import (
@@ -28,7 +29,7 @@ from smtp_proto.testing.conformance import (
 from smtp_transports import asyncio as our_asyncio
 from smtp_transports import smtplib as our_smtplib
 from smtp_transports.blocking import connect
-from smtp_transports.conformance import Address, over_tcp
+from smtp_transports.conformance import Address, _Session, over_tcp
 
 PLAIN = Letter()
 SECURE = Behaviour(offers=("STARTTLS", "PIPELINING"))
@@ -64,6 +65,22 @@ def by_the_asyncio_client(address: Address, letter: Letter) -> list[str]:
             return accepted(await client.send_message(letter.sender, letter.recipients, letter.data))
 
     return asyncio.run(send())
+
+
+def test_octets_behind_the_end_of_tls_are_nothing_that_a_client_says() -> None:
+    ours, theirs = socket.socketpair()
+    contexts = certificates()
+    with ThreadPoolExecutor(1) as threads, ours, theirs:
+        wrapping = threads.submit(contexts.server.wrap_socket, ours, server_side=True)
+        client_side = contexts.client.wrap_socket(theirs, server_hostname="127.0.0.1")
+        with client_side as client, wrapping.result() as server:
+            session = _Session(cast(Any, None), None, 0, SECONDS)
+            client.sendall(b"QUIT\r\n")
+            assert session._heard(server, SECONDS) == b"QUIT\r\n"
+            ending = threads.submit(client.unwrap)
+            server.unwrap()
+            ending.result().sendall(b"\x17\x03\x03\x00\x13")
+            assert session._heard(server, SECONDS) == b""
 
 
 # What no SMTP client of these is asked.

@@ -141,15 +141,17 @@ class _Serving:
             driver.stop()
 
     def _is_one_too_many(self, driver: Driver | AsyncDriver, peer: Any) -> bool:
-        """Count the session as one of its client's host; whether that may not have so many."""
+        """Count the session as one of its client's host; or whether that may not have so many."""
         most = self._settings.max_sessions_per_address
         host = None if most is None else _host(peer)
         if most is None or host is None:
             return False
-        self._sessions[driver] = host
         with self._lock:
+            if self._from[host] >= most:
+                return True
             self._from[host] += 1
-            return self._from[host] > most
+        self._sessions[driver] = host
+        return False
 
     def _dialogue(self, session: Session, too_many: bool) -> Op[None]:
         settings = self._settings

@@ -118,7 +118,9 @@ class _Session:
         """What came; None if nothing did in so many seconds."""
         sock.settimeout(seconds)
         try:
-            return sock.recv(_READ)
+            data = sock.recv(_READ)
+            # Behind the end of TLS nothing is said; what still comes is the client's own end of it.
+            return b"" if isinstance(sock, ssl.SSLSocket) and sock.version() is None else data
         except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):  # the latter two if the time is 0
             return None
         except OSError:
