@@ -51,7 +51,7 @@ class Path(str):
         plain = _plain.fullmatch(address)
         if (
             plain is not None and len(address) <= _MAX_DOMAIN
-        ):  # what `_new` does, without the call: most addresses come this way
+        ):  # what `judged_path` does, without the call: most addresses come this way
             path = _new_str(cls, address)
             path._at = plain.end(1)
             path._route = ()
@@ -98,7 +98,7 @@ def path_from_groups(
 ) -> _P:
     """A `Path` from the groups of the grammar's path rule."""
     if domain is None:
-        return _new(cls, (postmaster or b"").decode("ascii"), -1)
+        return judged_path(cls, (postmaster or b"").decode("ascii"), -1)
     octets = local + b"@" + domain
     if domain[:1] == b"[":
         if not _grammar.is_address_literal(domain):
@@ -106,15 +106,17 @@ def path_from_groups(
     elif len(domain) > _MAX_DOMAIN:
         raise LocalProtocolError(f"domain of {len(domain)} octets; RFC 5321 allows {_MAX_DOMAIN}")
     if route is None and octets.isascii():
-        return _new(cls, octets.decode("ascii"), len(local))
-    path = _new(cls, _grammar.decode(octets, "the address"), len(_grammar.decode(local, "the address")))
+        return judged_path(cls, octets.decode("ascii"), len(local))
+    path = judged_path(
+        cls, _grammar.decode(octets, "the address"), len(_grammar.decode(local, "the address"))
+    )
     if route:
         path._route = tuple(_grammar.decode(route[1:], "the route").split(",@"))
     path._is_ascii = path.with_route.isascii()
     return path
 
 
-def _new(cls: type[_P], text: str, at: int) -> _P:
+def judged_path(cls: type[_P], text: str, at: int) -> _P:
     """A `Path` whose text has been judged: ASCII, without a route, its "@" at `at`."""
     path = _new_str(cls, text)
     path._at = at

@@ -17,7 +17,6 @@ from ._commands import (
     Helo,
     Lhlo,
     Mail,
-    Quit,
     Rcpt,
 )
 from ._connection import CLOSED, NEED_DATA, NO_FEATURES, PAUSED, Signal, name
@@ -77,8 +76,8 @@ class ClientConnection(ClientSending):
                     return self._interrupted(reply)
                 to, kind = owner, type(owner)
             code = reply._code
-            if code >= 300:
-                self._take_no_success(to, reply)
+            if 300 <= code < 400:
+                self._take_intermediate(to, reply)
             reply._to = to
             if self._hears_each and self._hears_more(to, reply):
                 return reply
@@ -89,12 +88,10 @@ class ClientConnection(ClientSending):
                 learn(self, to, reply)
         except ProtocolError as exc:
             raise self._fault(exc, to) from exc
-        if code >= 400:
-            if machine.state is _CLOSED:
-                self._close()
-            else:
-                self._mispredicted = True
-        elif not pending and machine.state is not self._predicted.state:
+        state = machine.state
+        if state is _CLOSED:
+            self._close()
+        elif code >= 400 or (not pending and state is not self._predicted.state):
             self._mispredicted = True
         return reply
 
@@ -176,11 +173,9 @@ class ClientConnection(ClientSending):
         self._last_chunks -= 1
         return pending[0][0]
 
-    def _take_no_success(self, to: Command, reply: Reply) -> None:
+    def _take_intermediate(self, to: Command, reply: Reply) -> None:
         """Nobody knows what a 3yz asks for that is named nowhere; 354 asks for the message."""
         code = reply._code
-        if code >= 400:
-            return
         if not self._machine.names(type(to), code):
             raise LocalProtocolError(f"{code} is no answer to {name(to)}")
         if code == 354:
@@ -227,10 +222,6 @@ class ClientConnection(ClientSending):
         if self._challenges > self.limits.auth_challenges:
             raise LocalProtocolError(f"more than {self.limits.auth_challenges} challenges")
 
-    def _learn_end(self, to: Command, reply: Reply) -> None:
-        if self._machine.state is _CLOSED:
-            self._close()
-
     def _close(self) -> None:
         self._machine.closed()
         self._predicted.closed()
@@ -249,7 +240,6 @@ _LEARN: dict[type[Command | None], Callable[[ClientConnection, Any, Reply], None
     Helo: ClientConnection._learn_hello,
     Auth: ClientConnection._learn_auth,
     AuthResponse: ClientConnection._learn_auth,
-    Quit: ClientConnection._learn_end,
     XClient: ClientConnection._begin_afresh,
 }
 # Where a reply is not just the answer to what is pending first: what finds whose it is, if it is anybody's.

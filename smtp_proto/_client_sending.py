@@ -184,7 +184,7 @@ class ClientSending(Connection):
         """
         kind = type(command)
         if self._body is not None:
-            self._send_body(self._body, kind, command)
+            self._send_body(self._body, command)
             return
         if self._mispredicted:
             self._predict()
@@ -300,14 +300,14 @@ class ClientSending(Connection):
             self.send(MessageData(data=chunk))
         self.send(_END)
 
-    def _send_body(self, body: DataWriter | ChunkWriter, kind: type[Command], command: Any) -> None:
-        if kind is MessageData:
+    def _send_body(self, body: DataWriter | ChunkWriter, command: Command) -> None:
+        if type(command) is MessageData:
             wire = body.write(command._data)
-        elif kind is EndOfMessage and body.last:
+        elif type(command) is EndOfMessage and body.last:
             wire = body.end()
             self._body = None
             self._pending.append((command, self._buffer.end))
-            self._predicted.succeed(kind)
+            self._predicted.succeed(EndOfMessage)
         else:
             raise LocalProtocolError(f"{name(command)} in the middle of a body")
         if type(body) is ChunkWriter:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import overload
 
 from . import _grammar
-from ._addresses import Path
+from ._addresses import Path, judged_path
 from ._commands import Command, Data, Mail, Rcpt, received_mail, received_rcpt
 from ._errors import LocalProtocolError
 from ._limits import Limits
@@ -17,8 +17,6 @@ from ._parameters import NO_PARAMETERS, parse_parameters, size_alone
 from ._receive_buffer import ReceiveBuffer
 
 DATA = Data()
-
-_new_str = str.__new__
 
 
 class Envelope(Sequence[Command]):
@@ -113,8 +111,5 @@ def read_envelope(buffer: ReceiveBuffer, limits: Limits) -> tuple[bytes, Command
     del octets[:end]
     if address is None:
         return line, DATA
-    path = _new_str(Path, address, "ascii")
-    path._at = len(local)
-    path._route = ()
-    path._is_ascii = True
+    path = judged_path(Path, str(address, "ascii"), len(local))
     return line, received_mail(path, parameters) if mail else received_rcpt(path, parameters)

@@ -141,7 +141,7 @@ class _Serving:
             driver.stop()
 
     def _is_one_too_many(self, driver: Driver | AsyncDriver, peer: Any) -> bool:
-        """Count the session as one of its client's host; or whether that may not have so many."""
+        """Count the session as one of its client's host, unless that has so many already: then True."""
         most = self._settings.max_sessions_per_address
         host = None if most is None else _host(peer)
         if most is None or host is None:
